@@ -1,4 +1,7 @@
-"""The public functions: a task, in this process or beside a window in one of its own."""
+"""The public functions, one for each task.
+
+A function runs in this process, or in a process of its own while a napari window is open.
+"""
 
 from __future__ import annotations
 
@@ -51,15 +54,16 @@ def automatic(
     Parameters
     ----------
     image : array-like or Image or str or Path
-        The image, or the file it is in. Stacks are done slice by slice.
+        The image, or the file it is in. Stacks are segmented slice by slice.
     model : str or loaded model
-        A name of the catalogue, or what `load_model` returned.
+        A name of the catalogue, or a result of `load_model`.
     method : str, optional
-        ``decoder`` or ``grid``; by default the decoder where the model has one.
+        ``decoder`` or ``grid``; by default the decoder if the model has one.
     tile : bool
-        Whether images larger than the model's window are done in windows, at full resolution. Without, the whole image
-        is shrunk to the window, as `segment_anything` does. Its masks are those but for the features, which models
-        with windows of 512 pixels or more round to float16: at most 3 pixels of 262,144 with trained weights.
+        Whether images larger than the model's window are segmented in windows, at full resolution. If False, the
+        whole image is shrunk to the window, as `segment_anything` does. The masks are then equal to its masks, except
+        that models with windows of 512 pixels or more round features to float16. With trained weights, this changes
+        at most 3 pixels of 262,144.
     axes : str, optional
         Such as ``"ZYX"`` or ``"YXC"``; by default a last axis of 3 or 4 is RGB(A) and leading axes are slices.
     **settings
@@ -68,12 +72,12 @@ def automatic(
     Returns
     -------
     Segmentation
-        Ids are unique over a stack.
+        Labels whose ids are unique over a stack.
 
     Raises
     ------
     FoundsegError
-        Of a kind that names what is wrong with the image, the model or a setting.
+        A subclass that names the problem with the image, the model or a setting.
     """
     return safe_calls.run("automatic", image, {}, model=model, method=method, axes=axes, tile=tile, **settings)
 
@@ -87,20 +91,21 @@ def prompt(
     axes: str | None = None,
     **settings: Any,
 ) -> Segmentation:
-    """Make one object of each prompt.
+    """Segment one object for each prompt.
 
     Parameters
     ----------
     image : array-like or Image or str or Path
         The image, or the file it is in.
     prompts : Prompt or sequence of Prompt
-        Each means one object; prompt i becomes label i + 1.
+        Each prompt marks one object; prompt i becomes label i + 1.
     model : str or loaded model
-        A name of the catalogue, or what `load_model` returned.
+        A name of the catalogue, or a result of `load_model`.
     tile : bool
-        Whether to look at each object through a window that fits it; without it the image is shrunk to the
-        model's window, as `segment_anything.SamPredictor` does. The mask is that but for the features, which models
-        with windows of 512 pixels or more round to float16: at most 3 pixels of 262,144 with trained weights.
+        Whether to segment each object in a window that fits it. If False, the image is shrunk to the model's window,
+        as `segment_anything.SamPredictor` does. The mask is then equal to its mask, except that models with windows
+        of 512 pixels or more round features to float16. With trained weights, this changes at most 3 pixels of
+        262,144.
     axes : str, optional
         As for `automatic`.
     **settings
@@ -109,12 +114,12 @@ def prompt(
     Returns
     -------
     Segmentation
-        An empty mask keeps its row with area 0; where prompts overlap the higher predicted IoU wins a pixel.
+        An empty mask keeps its row with area 0. Where masks overlap, the higher predicted IoU wins a pixel.
 
     Raises
     ------
     FoundsegError
-        Of a kind that names what is wrong with the image, a prompt, the model or a setting.
+        A subclass that names the problem with the image, a prompt, the model or a setting.
     """
     prompts = (prompts,) if isinstance(prompts, Prompt) else tuple(prompts)
     return safe_calls.run("prompt", image, {"prompts": prompts}, model=model, axes=axes, tile=tile, **settings)
@@ -135,15 +140,15 @@ def find_similar(
     Parameters
     ----------
     image : array-like or Image or str or Path
-        The image, or the file it is in. Stacks are done slice by slice.
+        The image, or the file it is in. Stacks are segmented slice by slice.
     examples : Prompt or Example or sequence of these
-        Objects that show what to look for: boxes or masks in this image, or `Example.cut` of any image.
+        Objects to look for: boxes or masks in this image, or `Example.cut` of any image.
     negatives : Prompt or Example or sequence of these
-        Objects that show what not to look for: what is more like these is left out.
+        Objects not to look for: objects that are more like these than like the examples are left out.
     model : str or loaded model
-        A name of the catalogue, or what `load_model` returned: any model with dense features, SAM 3 or OWLv2.
+        A name of the catalogue, or a result of `load_model`: any model with dense features, SAM 3 or OWLv2.
     method : str, optional
-        ``features``, ``exemplars`` or ``boxes``; by default the first that the model can do.
+        ``features``, ``exemplars`` or ``boxes``; by default the first that the model supports.
     axes : str, optional
         As for `automatic`.
     **settings
@@ -153,13 +158,13 @@ def find_similar(
     Returns
     -------
     Segmentation
-        Examples of this image are found too. `predicted_iou` is how well an object matches, 0 to 1; ``masks`` holds
-        all proposals, also those below the threshold, the best of each slice first.
+        The objects that were found, including examples in this image. `predicted_iou` is how well an object matches,
+        0 to 1. ``masks`` has all proposals, also those below the threshold, the best of each slice first.
 
     Raises
     ------
     FoundsegError
-        Of a kind that names what is wrong with the image, an example, the model or a setting.
+        A subclass that names the problem with the image, an example, the model or a setting.
     """
     from napari_foundseg.io.image_sources import as_image
 
@@ -170,7 +175,7 @@ def find_similar(
 
 
 def _examples(shown: Any, image: Image, model: str) -> list[Any]:
-    """Return examples, those that are prompts cut from the image as the model sees it."""
+    """Return examples; those that are prompts are cut from the image as the model sees it."""
     from napari_foundseg.tasks.similar.examples import Example
     from napari_foundseg.tasks.similar.similar_settings import FeatureSettings
     from napari_foundseg.tasks.task_models import image_for
@@ -202,21 +207,21 @@ def propagate(
     stack : array-like or Image or str or Path
         The stack or film, or the file it is in.
     prompts : Prompt, sequence of Prompt, dict or array-like
-        As for `prompt`: prompt i becomes label i + 1. Or ``{id: [Prompt, ...]}``: several prompts of an object, each in
-        one slice, such as corrections. A prompt of nothing but a mask is kept as it is. Or a label image of the stack's
-        shape without channels: each of its objects, in each slice that it is painted in, is kept as it is.
+        As for `prompt`: prompt i becomes label i + 1. Or ``{id: [Prompt, ...]}``: several prompts for an object, each
+        in one slice, such as corrections. The mask of a prompt that has nothing else is not changed. Or a label image
+        in the stack's shape without channels: its objects are not changed in the slices where they are painted.
     axis : str, optional
-        The axis to follow objects along, ``"Z"`` or ``"T"``; by default the only one with several slices.
+        The axis along which to follow objects, ``"Z"`` or ``"T"``; by default the only one with several slices.
     first, last : int, optional
         First and last slice, from 0, both included; by default all.
     model : str or loaded model
-        A name of the catalogue, or what `load_model` returned. A model without memory of frames is given the mask of
-        each slice as the prompt of the next.
+        A name of the catalogue, or a result of `load_model`. A model without memory of frames gets the mask of each
+        slice as the prompt of the next.
     method : str, optional
-        ``memory``, ``projection`` or ``volume``; by default the first that the model can do.
+        ``memory``, ``projection`` or ``volume``; by default the first that the model supports.
     callback : callable, optional
-        Called with each slice as soon as it is done: its index, and the masks of the objects that changed in it, by id.
-        A slice comes again where another object has taken pixels of it.
+        Called as soon as a slice is done, with its index and the masks of the objects that changed in it, by id. It is
+        called again for a slice in which another object has taken pixels.
     axes : str, optional
         As for `automatic`.
     **settings
@@ -226,13 +231,13 @@ def propagate(
     Returns
     -------
     Segmentation
-        No two objects overlap. ``masks`` holds each object's mask in each slice, ``provenance["propagation"]`` where
-        and why objects ended.
+        Objects that do not overlap. ``masks`` has each object's mask in each slice. ``provenance["propagation"]``
+        records where and why objects ended.
 
     Raises
     ------
     FoundsegError
-        Of a kind that names what is wrong with the image, the axis, the range, a prompt, the model or a setting.
+        A subclass that names the problem with the image, the axis, the range, a prompt, the model or a setting.
     """
     from napari_foundseg.tasks.frames.painted_prompts import as_prompts
 
@@ -256,16 +261,16 @@ def _passing(callback: Callable[[tuple[int, ...], dict[int, Mask]], None] | None
 def panoptic(
     image: Any, *, model: Any = "foundseg-tiny", method: str | None = None, axes: str | None = None, **settings: Any
 ) -> Segmentation:
-    """Give every pixel a class and tell things apart.
+    """Give every pixel a class and separate the objects of countable classes.
 
     Parameters
     ----------
     image : array-like or Image or str or Path
-        The image, or the file it is in. Stacks are done slice by slice.
+        The image, or the file it is in. Stacks are segmented slice by slice.
     model : str or loaded model
-        A name of the catalogue, or what `load_model` returned.
+        A name of the catalogue, or a result of `load_model`.
     method : str, optional
-        ``nuclei``, ``segments``, ``instances`` or ``fusion``; by default the first that the model can do.
+        ``nuclei``, ``segments``, ``instances`` or ``fusion``; by default the first that the model supports.
     axes : str, optional
         As for `automatic`.
     **settings
@@ -274,12 +279,12 @@ def panoptic(
     Returns
     -------
     Segmentation
-        Objects in `labels`, the class of each pixel in `semantic`, all classes in `classes`.
+        The objects in `labels`, the class of each pixel in `semantic`, and all classes in `classes`.
 
     Raises
     ------
     FoundsegError
-        Of a kind that names what is wrong with the image, the model or a setting.
+        A subclass that names the problem with the image, the model or a setting.
     """
     return safe_calls.run("panoptic", image, {}, model=model, method=method, axes=axes, **settings)
 
@@ -290,9 +295,9 @@ def semantic(image: Any, *, model: Any, axes: str | None = None, **settings: Any
     Parameters
     ----------
     image : array-like or Image or str or Path
-        The image, or the file it is in. Stacks are done slice by slice.
+        The image, or the file it is in. Stacks are segmented slice by slice.
     model : str or loaded model
-        A name of the catalogue, or what `load_model` returned.
+        A name of the catalogue, or a result of `load_model`.
     axes : str, optional
         As for `automatic`.
     **settings
@@ -306,7 +311,7 @@ def semantic(image: Any, *, model: Any, axes: str | None = None, **settings: Any
     Raises
     ------
     FoundsegError
-        Of a kind that names what is wrong with the image, the model or a setting.
+        A subclass that names the problem with the image, the model or a setting.
     """
     return safe_calls.run("semantic", image, {}, model=model, axes=axes, **settings)
 
@@ -321,23 +326,24 @@ def text(
     axes: str | None = None,
     **settings: Any,
 ) -> Segmentation:
-    """Find what is named.
+    """Find objects and regions by words.
 
     Parameters
     ----------
     image : array-like or Image or str or Path
-        The image, or the file it is in. Stacks are done slice by slice.
+        The image, or the file it is in. Stacks are segmented slice by slice.
     concepts : str or sequence of str, dict or Concept
-        What is looked for, such as ``["mitochondrion, mitochondria", "nucleus", "background"]``. A dict may have
-        ``text``, ``negative``, ``threshold``, ``colour`` and ``examples`` (see `tasks.classes.concepts`). May be left
-        out where there is a caption.
+        The concepts to find, such as ``["mitochondrion, mitochondria", "nucleus", "background"]``. A dict may have
+        ``text``, ``negative``, ``threshold``, ``colour`` and ``examples`` (see `tasks.classes.concepts`). Optional if
+        there is a caption.
     caption : str, optional
         An English sentence, such as "two syringes and a small vial of vaccine": its noun phrases are the concepts.
     boxes : sequence of dict, optional
-        For models that find boxes: those to make masks of instead, each with ``concept`` (its name), ``box`` (y0, x0,
-        y1, x1, both ends included), and of a stack ``index``. ``provenance["boxes"]`` of a result holds such.
+        For models that find boxes: the boxes to make masks from, in place of the model's own. Each has ``concept``
+        (its name), ``box`` (y0, x0, y1, x1, both ends included), and in a stack ``index``. ``provenance["boxes"]`` of
+        a result is such a sequence.
     model : str or loaded model
-        A name of the catalogue, or what `load_model` returned.
+        A name of the catalogue, or a result of `load_model`.
     axes : str, optional
         As for `automatic`.
     **settings
@@ -347,13 +353,13 @@ def text(
     Returns
     -------
     Segmentation
-        Objects in `labels`, classes in `semantic`, heat maps of models that make some in `maps`; the
-        best score of each concept in ``provenance["found"]``.
+        Objects in `labels`, classes in `semantic`, heat maps (of models that make them) in `maps`, and the best score
+        of each concept in ``provenance["found"]``.
 
     Raises
     ------
     FoundsegError
-        Of a kind that names what is wrong with the image, a concept, the model or a setting.
+        A subclass that names the problem with the image, a concept, the model or a setting.
     """
     given = {"concepts": concepts, "caption": caption, "boxes": boxes}
     inputs = {name: value for name, value in given.items() if value is not None}
@@ -376,11 +382,11 @@ def name_masks(
     image : array-like or Image or str or Path
         The image, or the file it is in.
     labels : array-like or str or Path
-        A label image of the image's shape without channels, or its file.
+        A label image in the image's shape without channels, or its file.
     vocabulary : sequence of str
-        What an object may be, such as ``["cell", "debris"]``; synonyms stand behind commas.
+        The names to choose from, such as ``["cell", "debris"]``. Commas separate synonyms.
     model : str or loaded model
-        A name of the catalogue, or what `load_model` returned.
+        A name of the catalogue, or a result of `load_model`.
     axes : str, optional
         As for `automatic`.
     **settings
@@ -390,12 +396,12 @@ def name_masks(
     Returns
     -------
     Segmentation
-        The same labels; the table has the class of each object and the most probable names.
+        The same labels. The table has the class of each object and its most probable names.
 
     Raises
     ------
     FoundsegError
-        Of a kind that names what is wrong with the image, the labels, a name, the model or a setting.
+        A subclass that names the problem with the image, the labels, a name, the model or a setting.
     """
     given = {"labels": labels, "vocabulary": vocabulary}
     return safe_calls.run("name_masks", image, given, model=model, axes=axes, **settings)
@@ -417,28 +423,28 @@ def split(
     image : array-like or Image or str or Path
         The image, or the file it is in.
     labels : array-like or str or Path
-        A label image of the image's shape without channels, or its file.
+        A label image in the image's shape without channels, or its file.
     label : int
         The object.
     clicks : sequence of sequence of float
-        Two or more pixels of it, (y, x) or with the slice's indices before, such as (z, y, x): one anywhere in each
-        part.
+        Two or more pixels of the object, one anywhere in each part. Each is (y, x), or in a stack with the slice's
+        indices first, such as (z, y, x).
     model : str or loaded model
-        A name of the catalogue, or what `load_model` returned. A model with an instance decoder sees borders between
-        nuclei too.
+        A name of the catalogue, or a result of `load_model`. A model with an instance decoder also detects borders
+        between nuclei.
     axes : str, optional
         As for `automatic`.
 
     Returns
     -------
     Segmentation
-        The part of the first click keeps the object's id, the others get the ids after the largest; other objects
-        stay as they are. Scores are nan. ``provenance["evidence"]`` names what the model saw: ``borders``, ``scores``.
+        The part of the first click keeps the object's id; the others get new ids after the largest. Other objects do
+        not change. Scores are nan. ``provenance["evidence"]`` names the model's evidence: ``borders``, ``scores``.
 
     Raises
     ------
     FoundsegError
-        Of a kind that names what is wrong with the image, the labels, a click or the model.
+        A subclass that names the problem with the image, the labels, a click or the model.
     """
     from napari_foundseg.io.image_sources import as_image
     from napari_foundseg.tasks.label_image import label_array
@@ -459,18 +465,18 @@ def cluster(
     axes: str | None = None,
     **settings: Any,
 ) -> Segmentation:
-    """Give every pixel one of k clusters, without labels.
+    """Assign every pixel to one of k clusters, without labels for training.
 
     Parameters
     ----------
     image : array-like or Image or str or Path
         The image, or the file it is in. Slices of a stack share their clusters.
     n_clusters : int, optional
-        How many; by default those that a fitted model was saved with, else 4.
+        Number of clusters; by default the number that a fitted model was saved with, else 4.
     model : str or loaded model
-        What `fit_stego` made, or any model with dense features.
+        A model that `fit_stego` made, or any model with dense features.
     method : str, optional
-        ``stego``, ``kmeans`` or ``spherical``; by default the first that the model has.
+        ``stego``, ``kmeans`` or ``spherical``; by default the first that the model supports.
     edits : sequence of Edit or dict
         Merges, splits, new names and colours, hidden clusters.
     only : sequence of int
@@ -483,12 +489,12 @@ def cluster(
     Returns
     -------
     Segmentation
-        Labels are the clusters' numbers, which mean the same in every slice, and in every image for a fitted model.
+        Labels are cluster numbers. A number means the same in every slice and, for a fitted model, in every image.
 
     Raises
     ------
     FoundsegError
-        Of a kind that names what is wrong with the image, the model or a setting.
+        A subclass that names the problem with the image, the model or a setting.
     """
     given = settings if n_clusters is None else {**settings, "n_clusters": n_clusters}
     inputs = {"edits": tuple(edits), "only": tuple(only)}
@@ -512,33 +518,33 @@ def fit_stego(
     Parameters
     ----------
     images : array-like, Image, str, Path, or a list of these
-        What to fit to; a path may be that of a folder. All slices of stacks are looked at.
+        The images to fit to. A path may be a folder. All slices of stacks are used.
     name : str, optional
-        Of the new model; by default ``stego-1`` and so on. A fit of the same name, images and settings that was stopped
-        goes on.
+        Name of the new model; by default ``stego-1`` and so on. A stopped fit of the same name, images and settings is
+        continued.
     model : str or loaded model
         The backbone: any model with dense features.
     labels : array-like, str, Path, or a list of these, optional
-        A label image, or its file, for each of `images` (0 where nobody has said anything; a few strokes do): a linear
-        probe learns these classes from the codes.
+        A label image, or its file, for each of `images`. Pixels without a label are 0; a few strokes are enough. A
+        linear probe learns these classes from the codes.
     axes : str, optional
         As for `automatic`.
     overwrite : bool
-        Whether a fitted model of that name, of another fit, is replaced.
+        Whether to replace a model of that name that comes from another fit.
     progress : callable
-        Told the share done and words.
+        Called with the share done, from 0 to 1, and a text.
     **settings
         Fields of `FitSettings`.
 
     Returns
     -------
     Fitted
-        The model's row, the loss of each step, and notes of what was done otherwise than one might expect.
+        The model's row, the loss of each step, and notes about anything unexpected.
 
     Raises
     ------
     FoundsegError
-        Of a kind that names what is wrong.
+        A subclass that names the problem.
     """
     from napari_foundseg.io.image_sources import as_images
     from napari_foundseg.tasks.label_image import label_array

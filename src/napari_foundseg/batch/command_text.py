@@ -1,4 +1,4 @@
-"""Writes a run as a command line, and reads the options of a command."""
+"""Writing a run as a command line, and reading the options of a command."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from napari_foundseg.tasks.task_models import expectation
 
 __all__ = ["IMAGE_OPTIONS", "as_command", "image_of", "inputs_of", "spacing_of"]
 
-#: Characters of inputs that a line holds: shells take some thousands, and people read less.
+#: Longest inputs that are put on the command line, in characters. Shells accept some thousands, but people read fewer.
 _LONGEST = 1000
-#: Options of a command that say how an image is read, and their help.
+#: Command options that say how an image is read, with their help texts.
 IMAGE_OPTIONS = {
     "axes": "Axes of the image, such as ZYX or YXC.",
     "channels": "One to three channels, by number from 0 or by name, such as 0 or 2,0,1 or GFP,DAPI, or as JSON; "
@@ -44,10 +44,10 @@ IMAGE_OPTIONS = {
 def as_command(
     request: RunRequest, layer: str, layers: Mapping[str, str] | None = None, folder: Path | None = None
 ) -> str:
-    """Return a line for the shell of this system that writes the same labels as a run.
+    """Return a command line, quoted for this system's shell, that writes the same labels as a run.
 
-    Inputs that are long, such as pictures of examples, are written to a file in `folder`, which the line names; without
-    a folder the line holds them.
+    `layers` maps inputs that come from layers to the names of those layers. Long inputs, such as pictures of examples,
+    are written to a file in `folder`, and the command names that file. Without a folder they are put on the line.
     """
     image = request.image
     words = [
@@ -84,7 +84,7 @@ def as_command(
 
 
 def _kept(text: str, folder: Path) -> Path:
-    """Write inputs to a file of their own, which equal ones share."""
+    """Write inputs to a file named by their hash, so that equal inputs share one file."""
     path = folder / f"inputs-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -109,13 +109,13 @@ def image_of(path: Path, options: Mapping[str, str | None]) -> Image:
 
 
 def spacing_of(text: str | None) -> tuple[dict[str, float], dict[str, str]]:
-    """Read the sizes of pixels and their units; both are empty without a text."""
+    """Read pixel sizes and their units, each by axis; both are empty if `text` is None."""
     sizes = {} if text is None else _read("spacing", text, dict[str, tuple[float, str]])
     return {axis: size for axis, (size, _) in sizes.items()}, {axis: unit for axis, (_, unit) in sizes.items() if unit}
 
 
 def inputs_of(text: str) -> dict[str, Any]:
-    """Read a task's inputs."""
+    """Read a task's inputs from a JSON object, or from a file that holds one."""
     content = text
     if not text.lstrip().startswith("{"):
         try:
@@ -136,7 +136,7 @@ def _read(name: str, shown: str, kind: Any, text: str | None = None) -> Any:
 
 
 def _channels(text: str) -> tuple[int | str, ...]:
-    """Read channels: numbers or names between commas, or a list of them in JSON."""
+    """Read channels: numbers or names separated by commas, or a JSON list of them."""
     if text.lstrip().startswith("["):
         numbers: tuple[int | str, ...] = _read("channels", text, tuple[int | str, ...])
         return numbers

@@ -1,7 +1,7 @@
-"""One size of objects for all images of a batch: found on a sample of them once, and kept with the results.
+"""One size of objects for all images of a batch, found once on a sample of them and saved with the results.
 
-The worker that needs it first finds it, while the others wait; all of a cluster, and later runs that go on with the
-batch, read the file. It holds as long as the images of the sample are the same.
+The first worker that needs the size finds it, while the others wait. All workers of a cluster read the saved file, and
+so do later runs that continue the batch. The file is valid as long as the images of the sample are the same.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from napari_foundseg.tasks.windows.sizes.common_size import CommonSize, find_com
 
 __all__ = ["KeptSizes", "Sample", "choose_sample", "has_common_size", "read_sizes", "with_common_size"]
 
-#: Images that tell the size of all, and how many more are tried where some of them cannot be read.
+#: Images that determine the size, and how many more are tried if some of them cannot be read.
 _IMAGES = 3
 _MORE = 5
 _POLL_SECONDS = 0.2
@@ -41,7 +41,7 @@ _POLL_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Sample:
-    """The images that tell the size of a batch's objects.
+    """The images that determine the size of a batch's objects.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class Sample:
     recipe: str
 
     def path(self, folder: Folder) -> Path:
-        """Return the file in which the sizes are kept."""
+        """Return the path of the JSON file of the sizes; its name holds a hash of recipe and items."""
         names = json.dumps([self.recipe, [item.name for item in self.items]])
         return folder.hidden / f"size-{sha256(names.encode('utf-8', 'backslashreplace')).hexdigest()[:24]}.json"
 
@@ -70,7 +70,7 @@ class StepSize(Declared):
 
 
 class KeptSizes(Declared):
-    """What is kept."""
+    """The content of the file: the sizes, and the sample on which they were found."""
 
     recipe: str
     """Digest of the recipe."""
@@ -82,7 +82,7 @@ class KeptSizes(Declared):
     """By number of the step."""
 
     def in_words(self) -> str:
-        """Return how large objects are, and on which images that was found; empty without any."""
+        """Return a sentence with the diameters and the images of the sample; empty if no objects were found."""
         sizes = dict.fromkeys(f"{size.diameter:.3g} pixels" for size in self.steps.values() if size.diameter)
         return (
             f"One diameter for all images, {' and '.join(sizes)}: found on {', '.join(self.images)}." if sizes else ""
@@ -90,7 +90,7 @@ class KeptSizes(Declared):
 
 
 def has_common_size(step: Step) -> bool:
-    """Tell whether a step is to see objects of all images at one size."""
+    """Tell whether a step uses one size of objects for all images."""
     settings = step.parsed_settings()
     return (
         getattr(settings, "find_diameter", None) == "once"
@@ -101,9 +101,10 @@ def has_common_size(step: Step) -> bool:
 
 
 def choose_sample(items: Sequence[BatchItem], recipe: Recipe, digest: str, folder: Folder) -> Sample | None:
-    """Return the sample of a batch: that of an earlier run if its images are the same, else some spread over the items.
+    """Return the sample of a batch, or None.
 
-    None where there is one image only, or no step that has one size for all.
+    The sample of an earlier run is reused if its images are unchanged. Otherwise it is made of images spread over the
+    items. None if there is only one image, or if no step uses one size for all.
     """
     if len(items) < 2 or not any(map(has_common_size, recipe.steps)):
         return None
@@ -118,20 +119,20 @@ def choose_sample(items: Sequence[BatchItem], recipe: Recipe, digest: str, folde
     spread = [items[i] for i in dict.fromkeys(middles)]
     others = [item for item in items if item not in spread]
     sample = Sample((*spread, *others[:_MORE]), digest)
-    # One of other pixels, which the names alone do not tell.
+    # A file of that name may be from images with other pixels: the names alone do not tell.
     sample.path(folder).unlink(missing_ok=True)
     return sample
 
 
 def _is_same(images: Mapping[str, str], items: Mapping[str, BatchItem]) -> bool:
-    """Tell whether all images are still there, with the pixels that they had."""
+    """Tell whether all images still exist and have the same hashes."""
     with suppress(FoundsegError, OSError):
         return all(name in items and hash_image_file(items[name].path) == digest for name, digest in images.items())
     return False
 
 
 def read_sizes(path: Path) -> KeptSizes | None:
-    """Return the sizes of a file; None if there are none that can be read."""
+    """Return the sizes in a file; None if it does not exist or cannot be read."""
     try:
         return KeptSizes.model_validate(read_json(path))
     except (OSError, ValueError):
@@ -139,7 +140,7 @@ def read_sizes(path: Path) -> KeptSizes | None:
 
 
 def with_common_size(recipe: Recipe, sample: Sample | None, folder: Folder, context: StageContext) -> tuple[Step, ...]:
-    """Return the steps of a recipe with the size that all images of the batch have."""
+    """Return the steps of a recipe, with the size that all images of the batch share in their settings."""
     if sample is None:
         return recipe.steps
     path = sample.path(folder)
@@ -159,7 +160,7 @@ def with_common_size(recipe: Recipe, sample: Sample | None, folder: Folder, cont
 
 @contextmanager
 def _locked(path: Path, context: StageContext) -> Iterator[None]:
-    """Hold the lock of a file; wait for it while another worker finds the size."""
+    """Hold the lock of a file; while another worker has it, wait and raise Cancelled if the batch is stopped."""
     lock = FileLock(path.with_suffix(".lock"), thread_local=False)
     with named_errors(path):
         while True:
@@ -177,7 +178,7 @@ def _locked(path: Path, context: StageContext) -> Iterator[None]:
 
 
 def _find(recipe: Recipe, sample: Sample, context: StageContext) -> KeptSizes:
-    """Find the size of each step that has one for all images."""
+    """Find the size on the sample for each step that uses one for all images."""
     images: dict[str, str] = {}
     pictures: list[Image] = []
     for item, image in _images(recipe, sample.items):
@@ -208,7 +209,7 @@ def _find(recipe: Recipe, sample: Sample, context: StageContext) -> KeptSizes:
 
 
 def _images(recipe: Recipe, items: Iterable[BatchItem]) -> Iterator[tuple[BatchItem, Image]]:
-    """Yield the images that can be read; of the others, their own turn says why they cannot."""
+    """Yield the images that can be read; the others fail later, when they are run as items."""
     seen = recipe.inputs
     for item in items:
         with suppress(FoundsegError, OSError):

@@ -1,4 +1,4 @@
-"""Reads the image of an item: a file or one slice of it."""
+"""Reading the image of an item: a file, or one slice of it."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ def read_item_image(
 ) -> Image:
     """Read an image, or one slice of it with the colours and grey-value limits of its whole stack.
 
-    `measures_colour`: whether the colours of an RGB image may give the channels, where none are named.
+    `measures_colour` tells whether the channels may be chosen from the colours of an RGB image when none are named.
     """
     if index is None:
         return replace(_seen(path, axes, channels, normalisation, measures_colour), slab=slab)
-    # Callers ask for one slice after the other: the stack is kept, and so are its percentiles.
+    # Callers ask for one slice after another, so the stack and its percentiles are cached.
     return _slice(_stack(path, axes, channels, normalisation, measures_colour, _slab_text(slab), _state(path)), index)
 
 
 def hash_image_file(path: Path) -> str:
-    """Hash an image's file; the hashes of the last few are kept until the files change."""
+    """Hash an image's file; the last few hashes are cached until the files change."""
     if not file_of(path).is_file() and not is_image_folder(path):
-        # Raises the right error; hashing would wait for a pipe, or go through any folder.
+        # Raises the right error. Hashing would wait for a pipe, or read any folder.
         read_image(path)
     return _digest(path, _state(path))
 
@@ -57,10 +57,10 @@ def _seen(
     image = read_image(path, axes)
     if channels is None and measures_colour:
         return replace(image, normalisation=normalisation)
-    # Plain numbers, as if they were chosen.
+    # Plain numbers, as if the user had chosen them.
     chosen = tuple(image.chosen_channels) or None if channels is None else image.channel_numbers(channels)
     if chosen == (0,) and "C" not in str(image.axes):
-        # A recipe for several channels, over an image that has one.
+        # A recipe for several channels, applied to an image that has one.
         chosen = None
     return replace(image, channels=chosen, normalisation=normalisation)
 
@@ -80,7 +80,7 @@ def _stack(
 
 
 def _slab_text(slab: Slab | None) -> str:
-    """Return a slab as a key of a cache."""
+    """Return a slab as JSON, which can be the key of a cache."""
     return "" if slab is None else slab.model_dump_json()
 
 
@@ -97,7 +97,7 @@ def _state(path: Path) -> tuple[int, ...]:
 
 
 def read_plane(stack: Image, index: tuple[int, ...]) -> Any:
-    """Return all channels of a slice, in the order of the array's axes: of a stack with a slab its projection."""
+    """Return all channels of a slice, in the order of the array's axes; with a slab, its projection."""
 
     def read(one: tuple[int, ...]) -> Any:
         at = dict(zip(stack.slice_axes, one, strict=True))

@@ -59,7 +59,7 @@ __all__ = [
     "write",
 ]
 
-#: Longest side of the small pictures, in pixels.
+#: Longest side of thumbnails, in pixels.
 THUMBNAIL = 96
 _FOR_ALL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 ItemState = Literal["done", "already done", "kept", "elsewhere", "stopped", "failed"]
@@ -67,7 +67,7 @@ ItemState = Literal["done", "already done", "kept", "elsewhere", "stopped", "fai
 
 @dataclass(frozen=True)
 class Order:
-    """One item to do, as plain values that can be pickled.
+    """One item to do, in plain values that can be pickled.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ class Order:
     folder : Folder
         The folder of the results, from `ledger.open_folder`.
     sample : Sample or None
-        The images that tell the size of all objects of the batch; None where each image is looked at for itself.
+        The images that determine one size of objects for the batch; None if the size is found in each image.
     """
 
     recipe: str
@@ -96,24 +96,24 @@ class ItemOutcome:
     name : str
         The item's name.
     stem : str
-        The names of its results begin with it.
+        Prefix of the names of its results.
     state : {'done', 'already done', 'kept', 'elsewhere', 'stopped', 'failed'}
-        Kept: the user edited the labels, and they were not touched. Elsewhere: another run does it. Stopped: by the
-        user.
+        Kept: the user edited the labels, and they were not touched. Elsewhere: another run is working on it.
+        Stopped: by the user.
     objects : int or None
-        Number of objects, where there is a result.
+        Number of objects, if there is a result.
     seconds : float
-        Spent on it, without the time that it waited between stages.
+        Time spent on it, without the time that it waited between stages.
     reason : str
-        Why it was kept or failed, or what is odd about the grey values; shown to the user.
+        Why it was kept or failed, or why the grey values look wrong; shown to the user.
     error : str
-        Type of the error, of an item that failed.
+        Type of the error, if it failed.
     channel : str
-        Which of several channels of the image were used, such as ``channel 1 of 3 (DAPI)``.
+        The channel that was used, if the image has several, such as ``channel 1 of 3 (DAPI)``.
     counted : str
         The number of objects in words, such as ``22 objects in 8 slices, linked``.
     diameter : float or None
-        Of the objects in pixels, where it was found or given.
+        Diameter of the objects in pixels, if it was found or set.
     ends_batch : bool
         Whether every other item would fail too: the disk is full, or the folder of the results is gone.
     """
@@ -133,7 +133,7 @@ class ItemOutcome:
 
 @dataclass(frozen=True, eq=False)
 class Ready:
-    """An item that was read; its lock is held."""
+    """An item that was read; this process holds its lock."""
 
     order: Order
     recipe: Recipe
@@ -147,7 +147,7 @@ class Ready:
 
 @dataclass(frozen=True, eq=False)
 class Computed:
-    """An item with its objects; its lock is held."""
+    """An item with its objects; this process holds its lock."""
 
     ready: Ready
     labels: NDArray[Any]
@@ -178,7 +178,7 @@ def read(order: Order, context: StageContext) -> Ready | Ended:  # noqa: ARG001 
             measures_colour=seen.measures_colour, slab=seen.slab,
         )  # fmt: skip
         format_of_labels(Path(f"{held.labels}{recipe.outputs.labels}"), image.label_axes)
-        # Computed here, while the previous item is in `compute`.
+        # Computed here, so that it happens in parallel with the `compute` stage of the previous item.
         _ = image.limits, image.doubts, image.found_colour if seen.measures_colour else None
     except BaseException as error:  # noqa: BLE001 - whatever a file's reader raises, the others are done
         return _failed(order, held, error, started)
@@ -186,7 +186,7 @@ def read(order: Order, context: StageContext) -> Ready | Ended:  # noqa: ARG001 
 
 
 def find_finished(order: Order, recipe: Recipe, digest: str, models: Mapping[str, str]) -> ItemOutcome | None:
-    """Return how an item ended whose result is complete and current; None for others, which a worker looks at.
+    """Return the outcome of an item whose result is complete and current; None for items that a worker has to check.
 
     Parameters
     ----------
@@ -198,11 +198,11 @@ def find_finished(order: Order, recipe: Recipe, digest: str, models: Mapping[str
         `Recipe.digest` and `Recipe.models` of it.
     """
     files = ItemFiles(order.folder, order.item.stem)
-    # Whatever is wrong with it, the worker says.
+    # The worker reports any error.
     with suppress(FoundsegError, OSError):
         files.read_record()
         known = files.known
-        # The files are hashed only where the record may be that of this run.
+        # The files are hashed only if the record may be that of this run.
         if known is not None and (known.state, known.recipe, known.models) == ("done", digest, models):
             source = _source_of(order.item, recipe)
             if known.input.sha256 == source.sha256:
@@ -257,7 +257,7 @@ def run_item_here(order: Order, device: str | None = None) -> ItemOutcome:
 
 
 def _write_results(computed: Computed, objects: int, started: float) -> str:
-    """Write the files of a result; return what the user should look at."""
+    """Write the files of a result; return remarks for the user, such as odd grey values or a changed file name."""
     ready = computed.ready
     held = ready.held
     image = ready.image
@@ -287,7 +287,7 @@ def _write_results(computed: Computed, objects: int, started: float) -> str:
         "steps": computed.steps,
         "times": computed.times | {"write": _since(started)},
     }
-    # First, since a result that is done is not written again; without a thumbnail it is still a result.
+    # First, since a result that is marked as done is not written again. Without a thumbnail it is still a result.
     with suppress(OutputError):
         _write_thumbnail(held.thumbnail, image, computed.labels)
     held.publish(names, record)
@@ -306,7 +306,7 @@ def _check_same_file(ready: Ready) -> None:
 
 
 def _write_thumbnail(path: Path, image: Image, labels: NDArray[Any]) -> None:
-    """Write a small picture of the middle slice with its objects."""
+    """Write a thumbnail: the middle slice with its objects."""
     index = tuple(n // 2 for n in image.slice_shape)
     plane = image.plane_view(labels, index)
     step = max(1, -(-max(plane.shape) // THUMBNAIL))
@@ -324,7 +324,7 @@ def _digest(text: str) -> str:
 
 
 def _notes(steps: Sequence[Mapping[str, Any]]) -> str:
-    """Return what is to be said of the result of some steps, each sentence once."""
+    """Return the notes on the results of some steps, each sentence once."""
     return " ".join(dict.fromkeys(note for step in steps for note in notes_of(step)))
 
 
@@ -333,7 +333,7 @@ def _since(started: float) -> float:
 
 
 def _used(steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return which channel was used, in words, and the diameter of the objects, from the provenance."""
+    """Return the channel that was used, in words, and the diameter of the objects, both from the provenance."""
     first = next(iter(steps), {})
     channel = str(first.get("image", {}).get("channel_choice", ""))
     return {"channel": channel, "diameter": first.get("size", {}).get("diameter")}
@@ -364,7 +364,7 @@ def _outcome(
 
 
 def _failed(order: Order, held: LockedItem | None, error: BaseException, started: float) -> Ended:
-    """Release the lock and return how the item ended; KeyboardInterrupt and SystemExit are raised again."""
+    """Release the lock and return the outcome; KeyboardInterrupt and SystemExit are raised again."""
     shown = error if isinstance(error, KeyboardInterrupt | SystemExit) else named_error(error)
     kept = isinstance(shown, KeptError) and held is not None and held.has_labels()
     if held is not None:
@@ -383,7 +383,7 @@ def _failed(order: Order, held: LockedItem | None, error: BaseException, started
 
 
 def _ends_batch(error: BaseException) -> bool:
-    """Tell whether every other item would meet the same error."""
+    """Tell whether every other item would fail with the same error."""
     if isinstance(error, FolderLostError | CheckpointError):
         return True
     causes = (error, error.__cause__)

@@ -1,4 +1,4 @@
-"""`BatchItem`: one image of a batch, or one slice of it, and which items a recipe has."""
+"""`BatchItem`, one image of a batch or one slice of it, and the list of a recipe's items."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from napari_foundseg.io.readers import read_image
 __all__ = ["BatchItem", "list_items", "output_folder"]
 
 _PATTERN = frozenset("*?[")
-#: Ending of a list of images.
+#: Ending of text files that list images.
 _LIST_SUFFIX = ".txt"
 
 
@@ -51,9 +51,9 @@ class BatchItem:
     index : tuple of int or None
         The slice, one number for each of the image's axes of slices; None for the whole file.
     stem : str
-        The names of its results begin with it; unique in the batch, also without regard to case.
+        Prefix of the names of its results; unique in the batch, also if case is ignored.
     note : str
-        What the user should know of the file, such as images in it that are left out.
+        A remark on the file for the user, such as that some of its images are left out.
     """
 
     name: str
@@ -64,12 +64,12 @@ class BatchItem:
 
 
 def output_folder(recipe: Recipe, folder: Path, out: Path | None = None) -> Path:
-    """Return the folder of a recipe's results, absolute; it need not exist."""
+    """Return the absolute path of the folder of a recipe's results; it need not exist."""
     return (out if out is not None else folder / recipe.outputs.folder).absolute()
 
 
 def list_items(recipe: Recipe, folder: Path, out: Path | None = None) -> list[BatchItem]:
-    """Return the items of a recipe, in the order of its paths and then in natural order; each image once."""
+    """Return the items of a recipe, each image once, in the order of its paths and then in natural order."""
     folder, results = folder.absolute(), output_folder(recipe, folder, out)
     # Name, path and note of each image.
     found_images: dict[str, tuple[str, Path, str]] = {}
@@ -97,7 +97,7 @@ def list_items(recipe: Recipe, folder: Path, out: Path | None = None) -> list[Ba
 
 
 def _images(file: Path, *, first: bool) -> Iterator[tuple[Path, str, Path]]:
-    """Yield path, note and name of each image of a file; where only the first is wanted, it has the file's name."""
+    """Yield path, note and name of each image of a file; with `first`, only the first image, under the file's name."""
     inside = images_of(file)
     left_out = f"Left out of {file.name}: {inside.left_out}." if inside.left_out else ""
     if first and len(inside.all_paths) > 1 and can_read_whole(file):
@@ -113,7 +113,7 @@ def _images(file: Path, *, first: bool) -> Iterator[tuple[Path, str, Path]]:
 
 
 class _RealFolders:
-    """Tells whether two paths are one file; each folder is resolved once, since there may be many files."""
+    """Tells whether two paths are the same file. Each folder is resolved only once, since there may be many files."""
 
     def __init__(self) -> None:
         self._resolved: dict[str, str] = {}
@@ -137,14 +137,14 @@ def _files(entry: str, folder: Path, results: Path, *, recursive: bool) -> Itera
     elif path.is_file() and path.suffix.lower() == _LIST_SUFFIX:
         yield from _in_list(path)
     elif path.exists() or ((is_image_name(path.name) or split_inside(path)[1]) and not _PATTERN & set(entry)):
-        # A missing image fails as an item, so that the others are still done.
+        # A missing image fails as an item, so that the others are still run.
         yield path
     elif _PATTERN & set(entry):
         yield from _in_order(_matches(entry, folder))
 
 
 def _matches(pattern: str, folder: Path) -> Iterator[Path]:
-    """Yield the images that a pattern fits, in any order."""
+    """Yield the images that match a pattern, in any order."""
     others: dict[Path, dict[str, bool]] = defaultdict(dict)
     for name in glob.iglob(pattern, root_dir=folder, recursive=True):  # noqa: PTH207 - absolute ones too
         match = folder / name
@@ -162,7 +162,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def _in_folder(folder: Path, results: Path, *, recursive: bool) -> Iterator[Path]:
-    """Yield a folder's images, then those of the folders in it."""
+    """Yield a folder's images, then those of its subfolders if `recursive`."""
     try:
         with os.scandir(folder) as entries:
             here = {entry.name: entry.is_dir() for entry in entries}
@@ -176,7 +176,7 @@ def _in_folder(folder: Path, results: Path, *, recursive: bool) -> Iterator[Path
         stores = {name for name, is_folder in here.items() if is_folder and is_image_folder(folder / name)}
         inner = {name for name, is_folder in here.items() if is_folder and not name.startswith(".")} - stores
         for name in sorted(inner, key=natural_key):
-            # A link could make a circle; results are not inputs.
+            # A link could lead to an endless loop; results are not inputs.
             if not (folder / name).is_symlink() and folder / name != results:
                 yield from _in_folder(folder / name, results, recursive=True)
 
@@ -186,7 +186,7 @@ def _in_order(paths: Iterable[Path]) -> list[Path]:
 
 
 def _in_list(path: Path) -> Iterator[Path]:
-    """Yield the images that a text file lists, one a line, relative to its folder."""
+    """Yield the images that a text file lists, one per line, relative to its folder."""
     try:
         text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
     except OSError as error:
@@ -195,21 +195,21 @@ def _in_list(path: Path) -> Iterator[Path]:
         name = line.strip()
         if "\0" in name:
             raise RecipeError(f"The list {str(path)!r} is not a text file: it contains null characters.")
-        # A comment begins with #, and so may the name of an image.
+        # Lines that begin with # are comments, unless an image has that name.
         if name and (not name.startswith("#") or image_exists(join_name(path.parent, name))):
             yield join_name(path.parent, name)
 
 
 def _name(path: Path, folder: Path) -> str:
     name = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
-    # Bytes that are no text in the file name (another encoding) could not be written to the report.
+    # File names in another encoding contain bytes that could not be written to the report.
     return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def _stems(names: list[str], results: Path) -> list[str]:
-    """Return a stem for each image, with which the names of its results begin.
+    """Return a stem for each image: the prefix of the names of its results.
 
-    Of several images with the same name, the one whose results exist already keeps the plain stem; the others get their
+    If several images have the same name, the one that already has results keeps the plain stem. The others get their
     ending or their folders added.
     """
     groups: dict[str, list[str]] = defaultdict(list)
@@ -236,7 +236,7 @@ def _stems(names: list[str], results: Path) -> list[str]:
 
 
 def _owner(group: list[str], sidecar: Path) -> str:
-    """Return the image of a group whose results have the plain stem; the first, if there are none."""
+    """Return the image of a group that already has results with the plain stem; the first image if none has."""
     if len(group) == 1:
         return group[0]
     try:
@@ -247,7 +247,7 @@ def _owner(group: list[str], sidecar: Path) -> str:
 
 
 def _slices(items: list[BatchItem], axes: str | None) -> list[BatchItem]:
-    """Return an item for each slice; a file that cannot be read stays one item, which fails later."""
+    """Return one item per slice; a file that cannot be read stays one item, which fails later."""
     out: list[BatchItem] = []
     taken = {name_key(item.stem) for item in items}
     for item in items:

@@ -1,4 +1,4 @@
-"""Files for the open layers of a batch: a layer that differs from its file is saved first."""
+"""Files for the open layers of a batch; a layer that differs from its file is saved first."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from napari_foundseg.io.written_files import whose_file
 
 __all__ = ["LAYERS", "as_projected", "save_layers"]
 
-#: In the folder of the results: the pixels of layers that come from no file.
+#: Subfolder of the results for the pixels of layers that come from no file.
 LAYERS = "layers"
 
 
 def save_layers(images: Sequence[tuple[str, Image]], results: Path) -> tuple[Path, ...]:
-    """Return a file for each layer, in their order; layers that differ from their file are saved among the results."""
+    """Return a file for each layer, in order; a layer that differs from its file is saved in the results folder."""
     taken: set[str] = set()
     files = []
     for name, image in images:
@@ -47,7 +47,7 @@ def save_layers(images: Sequence[tuple[str, Image]], results: Path) -> tuple[Pat
 
 
 def as_projected(image: Image) -> Image:
-    """Return an image whose slices are the projections that are seen of another's; itself where it has no slab."""
+    """Return an image whose slices are the projections along the slab; the image itself if it has no slab."""
     if image.slab is None:
         return image
     planes = [read_plane(image, index) for index in image.indices()]

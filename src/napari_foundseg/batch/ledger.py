@@ -1,8 +1,9 @@
-"""Which results are complete, and which the user has edited: a sidecar for each result, a lock for each item.
+"""Complete and edited results: a sidecar for each result, a lock for each item.
 
-A sidecar holds the provenance and marks the result as done. Results are made in a folder of their own, hashed,
-announced in the sidecar (*writing*) and put in place; then the sidecar becomes *done*. A file whose hash is not in the
-sidecar was edited by the user. Wherever a process stops, every file in place is complete, and the sidecar has its hash.
+A sidecar holds the provenance and marks the result as done. Results are first made in a folder of their own and hashed.
+Their hashes are announced in the sidecar (*writing*), and the files are moved into place; then the sidecar becomes
+*done*. A file whose hash is not in the sidecar was edited by the user. If a process stops at any point, every file in
+place is complete, and the sidecar has its hash.
 """
 
 from __future__ import annotations
@@ -34,20 +35,20 @@ __all__ = [
     "thumbnail_path",
 ]
 
-#: In the folder of the results: locks, unfinished results and thumbnails.
+#: Subfolder of the results for locks, unfinished results and thumbnails.
 HIDDEN = ".foundseg"
 
 
 @dataclass(frozen=True)
 class Folder:
-    """The folder of the results; detects when another folder takes its name.
+    """The folder of the results; it notices if the folder is replaced by another of the same name.
 
     Parameters
     ----------
     path : Path
-        Absolute.
+        Absolute path.
     device, inode : int
-        Its numbers in the file system.
+        Its numbers in the file system when it was opened.
     """
 
     path: Path
@@ -56,11 +57,11 @@ class Folder:
 
     @property
     def hidden(self) -> Path:
-        """The folder in it for locks, unfinished results and thumbnails."""
+        """The subfolder for locks, unfinished results and thumbnails."""
         return self.path / HIDDEN
 
     def check(self) -> None:
-        """Raise a FolderLostError if the path is gone or is another folder now."""
+        """Raise a FolderLostError if the folder is gone, or if another folder has its path now."""
         try:
             here = self.path.stat()
             same = (here.st_dev, here.st_ino) == _numbers_here.get(self, (self.device, self.inode))
@@ -73,19 +74,19 @@ class Folder:
             )
 
 
-#: Numbers of folders in this process, where another computer's process gave the order: each computer numbers network
-#: disks in its own way.
+#: Numbers of folders in this process, if a process on another computer sent the order: each computer numbers
+#: network disks in its own way.
 _numbers_here: dict[Folder, tuple[int, int]] = {}
 
 
 def renumber_folder(folder: Folder) -> None:
-    """From now on, expect the numbers that this computer's system gives a folder that another computer opened."""
+    """Expect, from now on, the numbers that this computer gives to a folder that another computer opened."""
     here = folder.path.stat()
     _numbers_here[folder] = (here.st_dev, here.st_ino)
 
 
 def open_folder(path: Path) -> Folder:
-    """Make the folder of the results if needed, and remove what earlier runs left half written."""
+    """Make the folder of the results if needed, and remove the partial files of earlier runs."""
     path = path.absolute()
     with named_errors(path):
         path.mkdir(parents=True, exist_ok=True)
@@ -101,7 +102,7 @@ def lock_item(folder: Folder, stem: str) -> LockedItem | None:
     """Return the locked item, or None if another process has its lock."""
     folder.check()
     path = join_name(folder.hidden, f"{stem}.lock")
-    # A lock of the operating system, so that it ends with its process; acquired on one thread, released on another.
+    # A lock of the operating system ends with its process. It is acquired on one thread and released on another.
     lock = FileLock(path, thread_local=False)
     with named_errors(path):
         try:
@@ -112,7 +113,7 @@ def lock_item(folder: Folder, stem: str) -> LockedItem | None:
 
 
 def thumbnail_path(folder: Path, stem: str) -> Path:
-    """Return the path of the small picture of a result."""
+    """Return the path of a result's thumbnail."""
     return join_name(folder / HIDDEN, f"{stem}.png")
 
 
@@ -125,13 +126,13 @@ class ItemFiles:
     folder : Folder
         The folder of the results.
     stem : str
-        The names of the results begin with it.
+        Prefix of the names of the results.
     """
 
     folder: Folder
     stem: str
     known: Sidecar | None = field(default=None, init=False)
-    #: Hash of each existing result file; `_states` has the state that the file had then.
+    #: Hash of each existing result file; `_states` has the state of the file when it was hashed.
     found: dict[str, str] = field(default_factory=dict, init=False)
     _states: dict[str, tuple[int, ...]] = field(default_factory=dict, init=False)
 
@@ -146,7 +147,7 @@ class ItemFiles:
         return join_name(self.folder.path, f"{self.labels}.json")
 
     def read_record(self) -> None:
-        """Read the sidecar; raise a KeptError if it is none."""
+        """Read the sidecar; raise a KeptError if the file is not a sidecar."""
         _refuse_link(self.sidecar)
         try:
             self.known = read_sidecar(self.sidecar)
@@ -154,7 +155,7 @@ class ItemFiles:
             raise KeptError(f"{self.sidecar.name} was kept: it is not a sidecar of this plugin ({error}).") from error
 
     def read_results(self) -> None:
-        """Read the sidecar and hash the existing results; raise a KeptError if the user has edited one."""
+        """Read the sidecar and hash the existing results; raise a KeptError if the user has edited one of them."""
         if self.known is None:
             self.read_record()
         for name in (f"{self.labels}{ending}" for ending in (*label_endings(), ".csv")):
@@ -168,9 +169,9 @@ class ItemFiles:
                 raise KeptError(f"{name} was kept: you have worked on it in the worklist.")
 
     def has_labels(self) -> bool:
-        """Tell whether there are labels of this item, whoever made them; other files of its names are none."""
+        """Tell whether labels of this item exist, whoever made them; other files with such names do not count."""
         for path in (join_name(self.folder.path, f"{self.labels}{ending}") for ending in label_endings()):
-            # A file with such a name may be anything.
+            # A file with such a name may hold anything.
             with suppress(FoundsegError, OSError):
                 facts = read_facts(path)
                 if facts.dtype.kind in "bui" and "C" not in facts.axes:
@@ -178,7 +179,7 @@ class ItemFiles:
         return False
 
     def is_current(self, source: SourceFile, recipe: str, models: Mapping[str, str]) -> bool:
-        """Tell whether the existing result is complete, and of this image, this recipe and these models."""
+        """Tell whether the existing result is complete, and made from this image with this recipe and these models."""
         known = self.known
         if known is None or known.state != "done":
             return False
@@ -200,21 +201,21 @@ class LockedItem(ItemFiles):
     Parameters
     ----------
     folder, stem
-        As of `ItemFiles`.
+        As in `ItemFiles`.
     lock : FileLock
-        Acquired.
+        The lock, already acquired.
     """
 
     lock: FileLock
 
     @property
     def thumbnail(self) -> Path:
-        """Path of the small picture of the result."""
+        """Path of the result's thumbnail."""
         return thumbnail_path(self.folder.path, self.stem)
 
     @property
     def stage(self) -> Path:
-        """The folder in which results are made."""
+        """The folder for unfinished results."""
         return join_name(self.folder.hidden, f"{self.stem}.making")
 
     def release(self) -> None:
@@ -223,7 +224,7 @@ class LockedItem(ItemFiles):
         self.lock.release()
 
     def make_stage(self) -> Path:
-        """Make an empty folder for unfinished results, on the same disk."""
+        """Make an empty folder for unfinished results, on the disk of the results."""
         self.folder.check()
         with named_errors(self.stage):
             shutil.rmtree(self.stage, ignore_errors=True)
@@ -231,7 +232,7 @@ class LockedItem(ItemFiles):
         return self.stage
 
     def publish(self, names: list[str], record: Mapping[str, object]) -> None:
-        """Move results from `stage` to their places."""
+        """Move results from `stage` into place, and record them in the sidecar."""
         outputs = {name: hash_file(join_name(self.stage, name)) for name in names}
         self._check_unchanged(names)
         writing = Sidecar.model_validate(
@@ -246,7 +247,7 @@ class LockedItem(ItemFiles):
         writing.model_copy(update={"state": "done", "previous": left}).write(self.sidecar)
 
     def _check_unchanged(self, names: list[str]) -> None:
-        """Check again before a file is replaced, since the user may have edited it during the run."""
+        """Check files again before they are replaced, since the user may have edited them during the run."""
         self.folder.check()
         for name in names:
             path = join_name(self.folder.path, name)

@@ -1,4 +1,4 @@
-"""Measurements of objects from arrays, files and results: the columns that *Objects* in the window has."""
+"""Measurements of objects from arrays, files and results, with the columns of *Objects* in the window."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ def measure(labels: Any, image: Any = None, *, axes: str | None = None, by_slice
     labels : Segmentation, array-like of int, str or Path
         A result, a label image, or the file that holds one.
     image : array-like or Image or str or Path, optional
-        The image that intensities are measured in: that of the labels, with or without channels. Its pixel size is used
-        where it has one, else that of the labels.
+        The image in which intensities are measured: the one that the labels were made from, with or without channels.
+        Its pixel size is used if it has one, otherwise that of the labels.
     axes : str, optional
-        Axes of the image, such as ``"ZYX"`` or ``"YXC"``; without an image those of an array of labels.
+        Axes of the image, such as ``"ZYX"`` or ``"YXC"``; without an image, those of an array of labels.
     by_slice : bool
-        Whether each slice of an object is measured by itself.
+        Whether each slice of an object is measured separately.
 
     Returns
     -------
     pandas.DataFrame
-        A row an object, and for objects that go on in time a row for each point; with `by_slice` a row for each slice
-        of an object, with its number in the column ``z``. The columns are those of *Objects* in
-        the window, with the unit in their names, such as ``area (µm²)``; of a `Segmentation`, after those of its table.
-        Positions and corners are in pixels, in which ``z`` is the centroid.
+        One row per object, and one row per time point for objects that exist at several. With `by_slice`, one row
+        per slice of an object, with the number of the slice in the column ``z``. The columns are those of *Objects* in
+        the window, with the unit in their names, such as ``area (µm²)``; for a `Segmentation` they come after those of
+        its table. Positions and corners are in pixels, and ``z`` is then that of the centroid.
 
     Raises
     ------
@@ -136,5 +136,5 @@ def _measured(
 def _joined(table: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
     kept = [name for name in table if name == "label" or name not in measured]
     joined = table[kept].astype({"label": np.int64}).merge(measured, "left", "label")
-    # Where all objects have pixels nothing is empty, and counts stay whole numbers.
+    # If all objects have pixels, no value is missing and counts stay whole numbers.
     return joined.assign(pixels=joined["pixels"].fillna(0).astype(np.int64))

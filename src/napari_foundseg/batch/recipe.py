@@ -1,4 +1,4 @@
-"""`Recipe`: the steps and the files that they run over, as one small file that the user can read and edit."""
+"""`Recipe`: the steps and the images to run them on, as one small file that the user can read and edit."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 _FORMAT: Final = "foundseg-recipe 1"
-#: Fields of `Sources` that every saved recipe has, and what those meant that lack a later one.
+#: Fields of `Sources` that every saved recipe has, and the meaning of recipes that lack a later field.
 _FIRST_FIELDS: Final = frozenset({"paths", "recursive", "axes", "channels", "normalisation", "stacks"})
 _MEANT_BEFORE: Final = {"inside": "first", "colour": "RGB"}
 
@@ -76,7 +76,7 @@ class Sources(Declared):
 
     @property
     def measures_colour(self) -> bool:
-        """Whether it is found in each RGB image which channel is used."""
+        """Whether the channel is chosen from the colours found in each RGB image."""
         return self.channels is None and self.colour == "automatic"
 
 
@@ -91,7 +91,7 @@ class ModelOf(Declared):
     """Hash of the weights; null: the ones that are here."""
 
     def check(self) -> str:
-        """Return the sha256 of the installed model; raise a CheckpointError if it is not the one of the recipe."""
+        """Return the sha256 of the installed model; raise a CheckpointError if it is not the recipe's."""
         here = store.row_with_hash(catalog.row(self.name))
         if self.sha256 not in (None, here.sha256) or self.revision not in (None, here.revision):
             raise CheckpointError(
@@ -103,7 +103,7 @@ class ModelOf(Declared):
 
 
 class Step(Declared):
-    """One task, and the rule for its objects where earlier steps have made some."""
+    """One task, and the rule for its objects where they overlap those of earlier steps."""
 
     task: str
     """Name of the task, such as automatic."""
@@ -121,7 +121,7 @@ class Step(Declared):
 
     @model_validator(mode="after")
     def _checked(self) -> Self:
-        """Check what only the tasks and the catalogue know; pydantic takes ValueError only."""
+        """Check names, settings and inputs against the tasks and the catalogue; pydantic accepts only ValueError."""
         if self.task not in TASKS:
             raise ValueError(f"there is no task {self.task!r}; choose one of {', '.join(TASKS)}")
         try:
@@ -136,24 +136,24 @@ class Step(Declared):
 
     @property
     def chosen_method(self) -> str:
-        """The method that runs."""
+        """The step's method, or the first of the task that the model can run."""
         return self.method or TASKS[self.task].method_for(catalog.row(self.model.name).protocols)
 
     @property
     def protocol(self) -> str:
-        """The protocol that the method needs of the model."""
+        """The protocol that the model must offer for the method."""
         return TASKS[self.task].protocols[self.chosen_method]
 
     def parsed_settings(self) -> Settings:
-        """Return the settings as the task takes them."""
+        """Return the settings as an object of the method's settings class."""
         return TASKS[self.task].settings_of_record(self.chosen_method, _without_method(self.settings), stored=False)
 
     def as_stored(self) -> Step:
-        """Return the step of a file, which may be older than a setting: those that it lacks are what they were then."""
+        """Return a step read from a file; settings newer than the file get the values used before they existed."""
         return self._with_settings(TASKS[self.task].methods[self.chosen_method].absent_values())
 
     def to_store(self) -> Step:
-        """Return the step with the settings whose absence in a file would mean something else."""
+        """Return the step with every setting whose absence in a file would mean something else."""
         return self._with_settings(self.parsed_settings().model_dump(mode="json"))
 
     def _with_settings(self, values: Mapping[str, Any]) -> Step:
@@ -162,7 +162,7 @@ class Step(Declared):
         return self.model_copy(update={"settings": {**self.settings, **new}}) if new else self
 
     def parsed_inputs(self) -> Inputs:
-        """Return the inputs as the task takes them."""
+        """Return the inputs as an object of the task's inputs class."""
         return TASKS[self.task].inputs.parse(self.inputs)
 
 
@@ -174,7 +174,7 @@ def _label_ending(ending: str) -> str:
 
 
 class Outputs(Declared):
-    """What is written, and where."""
+    """The files of a result, and their folder."""
 
     folder: str = "results"
     """Folder of the results, relative to the recipe's."""
@@ -195,7 +195,7 @@ class Outputs(Declared):
 
 
 class Recipe(Declared):
-    """The steps, and the files that they run over."""
+    """The steps, and the images to run them on."""
 
     format: Literal["foundseg-recipe 1"] = _FORMAT
     """What this file is."""
@@ -229,18 +229,18 @@ class Recipe(Declared):
             }
             for i, step in enumerate(self.steps)
         ]
-        # Results made before there was `colour` stay current in recipes that keep to RGB.
+        # Results made before `colour` existed stay current in recipes that always use RGB.
         colour = {"colour"} if self.inputs.measures_colour else set()
         slab = {"slab"} if self.inputs.slab is not None else set()
         fields = {"axes", "channels", "normalisation", "stacks", *colour, *slab}
         seen = self.inputs.model_dump(mode="json", include=fields)
-        # Results made before there was `measure` stay current.
+        # Results made before `measure` existed stay current.
         also = {"measure"} if self.outputs.measure else set()
         written = self.outputs.model_dump(mode="json", include={"labels", "table", *also})
         return sha256(json.dumps([seen, steps, written], sort_keys=True).encode()).hexdigest()
 
     def measuring(self, measure: bool) -> Recipe:
-        """Return the recipe with or without measurements; a RecipeError if it writes no table."""
+        """Return the recipe with or without measurements; raise a RecipeError if it writes no table."""
         try:
             outputs = Outputs.model_validate({**self.outputs.model_dump(), "measure": measure})
         except ValidationError as error:
@@ -248,12 +248,12 @@ class Recipe(Declared):
         return self.model_copy(update={"outputs": outputs})
 
     def models(self) -> dict[str, str]:
-        """Return the sha256 of each model by name; a CheckpointError if an installed one is not the recipe's."""
+        """Return the sha256 of each model by name; raise a CheckpointError if an installed one is not the recipe's."""
         return {step.model.name: step.model.check() for step in self.steps}
 
 
 def read_recipe(path: str | Path) -> Recipe:
-    """Read a recipe."""
+    """Read a recipe from YAML or JSON; raise a RecipeError if it is not valid."""
     content = parse_text(Path(path))
     if not isinstance(content, Mapping):
         raise RecipeError(f"{str(path)!r} is not a recipe: expected fields and values, got {type(content).__name__}.")
@@ -263,7 +263,7 @@ def read_recipe(path: str | Path) -> Recipe:
         what = "install a newer napari-foundseg to read it" if newer else f"its first line must be 'format: {_FORMAT}'"
         raise RecipeError(f"{str(path)!r}: format = {given!r}; {what}.")
     try:
-        # Through JSON, which refuses what YAML reads as a date or a set.
+        # Through JSON, which refuses the dates and sets that YAML reads.
         recipe = Recipe.model_validate_json(json.dumps(_completed(content), allow_nan=False))
     except ValidationError as error:
         raise RecipeError(f"{str(path)!r}: {validation_message(error)}") from error
@@ -273,9 +273,9 @@ def read_recipe(path: str | Path) -> Recipe:
 
 
 def _completed(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Fill in what a recipe meant that was saved before a field of `Sources` was there.
+    """Fill in fields of `Sources` that a saved recipe lacks because they did not exist yet.
 
-    Saving writes every field. A recipe that lacks others, too, is written by hand, and has the defaults.
+    Saving writes every field. A recipe that lacks the first fields, too, was written by hand and gets the defaults.
     """
     inputs = content.get("inputs")
     if not isinstance(inputs, Mapping) or not set(inputs) >= _FIRST_FIELDS:
@@ -284,15 +284,16 @@ def _completed(content: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def write_recipe(path: str | Path, recipe: Recipe) -> None:
-    """Write a recipe; revisions and hashes of its models are filled in."""
+    """Write a recipe, with revisions and hashes of its models filled in."""
     steps = tuple(step.to_store().model_copy(update={"model": _model_of(step.model)}) for step in recipe.steps)
     write_text(Path(path), recipe.model_copy(update={"steps": steps}).model_dump(mode="json"))
 
 
 def recipe_of(request: RunRequest, paths: tuple[str, ...] = ()) -> Recipe:
-    """Make the recipe of a run: one step, with the image's normalisation, and axes and channels unlike the file's.
+    """Return the recipe of a run: one step, the image's normalisation, and axes and channels where they differ.
 
-    Objects are measured, which they are not in recipes that do not say so.
+    Axes and channels that equal the file's are left out, so that the recipe fits other files. The recipe measures
+    objects, which recipes without that field do not.
     """
     image = request.image
     paths = paths or ((image.source,) if image.source else ())
@@ -319,12 +320,12 @@ def recipe_of(request: RunRequest, paths: tuple[str, ...] = ()) -> Recipe:
 
 
 def colour_of(image: Image) -> Literal["automatic", "RGB"]:
-    """Return what RGB images are to be in a recipe of an image, if it names no channels."""
+    """Return how a recipe made from an image treats RGB images, if it names no channels."""
     return "RGB" if image.is_rgb and image.chooses_channels else "automatic"
 
 
 def step_of(provenance: Mapping[str, Any]) -> Step:
-    """Return the step of a provenance."""
+    """Return the step that a provenance records; raise a ReplayError if it is incomplete."""
     try:
         model = provenance["model"]
         settings = dict(provenance["settings"])
@@ -341,8 +342,8 @@ def step_of(provenance: Mapping[str, Any]) -> Step:
 
 
 def _beyond_the_file(image: Image) -> tuple[str | None, int | tuple[int, ...] | None]:
-    """Return axes and channels, None where they are the file's own, so that the recipe fits other files too."""
-    # A choice is written down even if it is the default one: what was seen was segmented.
+    """Return axes and channels, None where they equal the file's, so that the recipe also fits other files."""
+    # A choice is recorded even if it is the default: the user segmented the channels that were shown.
     channels = image.chosen_channels if image.channel_choice and not image.measured_channels else None
     try:
         file = read_image(image.source) if image.source else None
@@ -358,7 +359,7 @@ def _beyond_the_file(image: Image) -> tuple[str | None, int | tuple[int, ...] | 
 
 
 def _channel_of(image: Image, file: Image) -> int:
-    """Return which channel of its file a layer is, since napari splits channels into layers."""
+    """Return the number of the channel that a layer is in its file, since napari splits channels into layers."""
     indices = list(image.indices())
     some = [indices[0], indices[len(indices) // 2], indices[-1]]
     for channel in range(file.levels[0].shape[(file.axes or "").index("C")]):

@@ -1,4 +1,4 @@
-"""Runs the steps of a recipe on one image, one after the other."""
+"""Running the steps of a recipe on one image, one after another."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["run_steps"]
 def run_steps(
     steps: Sequence[Step], image: Image, context: StageContext
 ) -> tuple[NDArray[Any], pd.DataFrame, tuple[dict[str, Any], ...]]:
-    """Return labels, a row an object (area 0: all pixels lost to another), and the provenance of each step."""
+    """Return labels, a table with one row per object (area 0: all pixels overwritten), and each step's provenance."""
     labels: NDArray[Any] | None = None
     table: pd.DataFrame | None = None
     classes = OBJECT
@@ -42,7 +42,7 @@ def run_steps(
         step_inputs = inputs if labels is None else inputs.with_labels(labels)
         found = task.run(image, step_inputs, step.parsed_settings(), model, share, context.cancelled)
         record = {**found.provenance, "rule": step.rule} if i else found.provenance
-        # Labels of earlier steps are not repeated in the provenance.
+        # Labels from earlier steps are not repeated in the provenance.
         provenance.append(record if step_inputs is inputs else {**record, "inputs": inputs.model_dump(mode="json")})
         if labels is None or table is None or step_inputs is not inputs:
             labels = found.labels
@@ -66,7 +66,7 @@ def _add_objects(
     axes: str,
     rule: Overlap,
 ) -> tuple[NDArray[Any], pd.DataFrame]:
-    """Add a step's objects to those of earlier steps, with the next ids."""
+    """Add a step's objects to those of earlier steps, numbered after them."""
     count = len(table)
     labels = _renumber(labels, table)
     added = _renumber(found.labels, found.table)
@@ -81,7 +81,7 @@ def _add_objects(
 
 
 def _renumber(labels: NDArray[Any], table: pd.DataFrame) -> NDArray[Any]:
-    """Renumber labels such as panoptic ids to 1 … n, in the order of the table."""
+    """Renumber labels, such as panoptic ids, to 1 … n in the order of the table."""
     ids = table["label"].to_numpy(np.int64)
     if not len(ids) or ids.max() == len(ids):
         return labels

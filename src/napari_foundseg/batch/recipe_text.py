@@ -1,4 +1,4 @@
-"""Reads and writes the text of recipes, YAML or JSON; errors name the line."""
+"""Reading and writing the text of recipes, YAML or JSON; errors name the line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["chosen_path", "parse_text", "write_text"]
 
 _YAML = (".yaml", ".yml")
 _JSON = (".json",)
-#: A recipe with painted masks has a few megabytes.
+#: In bytes: a recipe with painted masks has a few megabytes.
 _LARGEST = 64 << 20
 
 
@@ -38,7 +38,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def parse_text(path: Path) -> Any:
-    """Read a file of fields and values."""
+    """Read a YAML or JSON file; raise a RecipeError that says where it is wrong."""
     known = path.suffix.lower()
     if known not in _YAML + _JSON:
         raise RecipeError(f"{str(path)!r} is not a recipe: expected a file that ends in {', '.join(_YAML + _JSON)}.")
@@ -57,9 +57,9 @@ def parse_text(path: Path) -> Any:
 
 
 def chosen_path(chosen: str) -> Path:
-    """Return the recipe's path for what the user chose in a Save dialog, with an ending if there was none.
+    """Return the recipe's path for a name from a Save dialog; a name without ending gets ``.yaml``.
 
-    Raises a KeptError if there is a file of that name, since the dialog has not asked about it.
+    Raises a KeptError if a file with the completed name exists, since the dialog has not asked about it.
     """
     path = Path(chosen).absolute()
     if path.suffix:
@@ -71,7 +71,7 @@ def chosen_path(chosen: str) -> Path:
 
 
 def write_text(path: Path, content: Any) -> None:
-    """Write fields and values."""
+    """Write fields and values as YAML or JSON, depending on the ending."""
     known = path.suffix.lower()
     try:
         json.dumps(content, ensure_ascii=False).encode()

@@ -1,4 +1,4 @@
-"""Repeats a run from its provenance, and compares the results."""
+"""Repeating a run from its provenance, and comparing the results."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ class Comparison:
     Parameters
     ----------
     equal : bool or None
-        None where the result does not exist any more.
+        None if it cannot be decided, since the labels of the run were changed or removed, or never were in a file.
     words : str
-        The same in words.
+        The comparison in words.
     """
 
     equal: bool | None
@@ -69,14 +69,14 @@ def replay(
     Parameters
     ----------
     source : str or Path or mapping
-        A labels file that has its sidecar in the same folder, the sidecar, a JSON file of a provenance, or a provenance
-        as a layer has it in ``metadata["foundseg"]``.
+        A labels file with its sidecar in the same folder, the sidecar itself, a JSON file with a provenance, or a
+        provenance as a layer stores it in ``metadata["foundseg"]``.
     image : array-like or Image or str or Path, optional
-        The image, if its file was moved or it came from no file.
+        The image, if its file was moved or if it came from no file.
     device : str, optional
-        Where to run; by default where it ran.
+        Device to run on; by default the device of the original run.
     progress : callable
-        Called with the share done (0 to 1) and words.
+        Called with the share that is done (0 to 1) and a description.
 
     Returns
     -------
@@ -86,11 +86,11 @@ def replay(
     Raises
     ------
     ReplayError
-        If there is no provenance, or not enough of it.
+        If there is no provenance, or if it is incomplete.
     BadImageError
-        If the image is not the one that the result was made of.
+        If the image is not the one that the result was made from.
     CheckpointError
-        If a model here has other weights.
+        If an installed model has other weights.
     """
     record = _read_record(source)
     steps = [step_of(values) for values in record.steps]
@@ -132,7 +132,7 @@ def compare(source: str | Path | Mapping[str, Any], again: Segmentation) -> Comp
         if written.shape == again.labels.shape and np.array_equal(written, again.labels):
             return Comparison(True, f"Equal to {record.labels}.")
         return Comparison(False, f"{record.labels} has other labels.")
-    # Equal labels give equal bytes, so the hash decides even where the file does not exist any more.
+    # Equal labels give equal bytes, so the hash also decides if the file no longer exists.
     known = record.steps[0]["image"]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, record.labels.name)
@@ -145,14 +145,14 @@ def compare(source: str | Path | Mapping[str, Any], again: Segmentation) -> Comp
 
 
 def check_replay(source: Path, image: Path | None, out: Path, *, overwrite: bool = False) -> None:
-    """Check before a replay what is known of the labels file that it writes.
+    """Check, before a replay, whether its labels file can be written.
 
     Parameters
     ----------
     source : Path
-        What is replayed.
+        The source to replay.
     image : Path or None
-        The image, if it is given.
+        The image, if the user named one.
     out : Path
         The labels file.
     overwrite : bool
@@ -183,7 +183,7 @@ class _RunRecord:
     #: Hash of the image's file.
     image: str | None = None
     labels: Path | None = None
-    #: Hash of the labels as the run wrote them.
+    #: Hash of the labels file as the run wrote it.
     sha256: str | None = None
 
 
@@ -218,7 +218,7 @@ def _read_record(source: str | Path | Mapping[str, Any]) -> _RunRecord:
 
 
 def _image(record: _RunRecord, given: Any) -> Image:
-    """Return the image as the run read it; raise a BadImageError if it is another."""
+    """Return the image as the run read it; raise a BadImageError if its pixels are not the same."""
     try:
         known = record.steps[0]["image"]
         path = known["source"] if given is None else given
@@ -240,7 +240,7 @@ def _image(record: _RunRecord, given: Any) -> Image:
 
 
 def _inside(path: Any) -> tuple[Path, ...]:
-    """Return the images inside a file that holds several."""
+    """Return the paths of the images inside a file; empty for arrays."""
     return images_of(Path(path)).all_paths if isinstance(path, str | Path) else ()
 
 
@@ -272,7 +272,7 @@ def _opened(record: _RunRecord, known: Mapping[str, Any], path: Any) -> Image:
 
 @contextmanager
 def _threads(count: int | None) -> Iterator[None]:
-    """Compute with as many threads as the run did: the last digits of sums depend on it."""
+    """Compute with as many threads as the run used, since the last digits of sums depend on their number."""
     import torch
 
     before = torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""`Report`: how each item of a batch ended, written as JSON."""
+"""`Report`: the outcome of each item of a batch, written as JSON."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from napari_foundseg.io.files.json_file import read_json
 
 __all__ = ["REPORT_NAME", "Report", "ReportedItem", "make_entry", "read_report", "write_report"]
 
-#: In the folder of the results.
+#: Name of the report in the folder of the results.
 REPORT_NAME = "foundseg-report.json"
 _Ended = Literal["done", "already done", "kept", "failed", "not done"]
 
 
 class ReportedItem(Declared):
-    """How one item ended."""
+    """The outcome of one item."""
 
     name: str
     """The path of the file relative to the recipe's folder, and the slice."""
@@ -76,20 +76,20 @@ class Report(Declared):
     """In the order of the batch."""
 
     def count(self, *states: str) -> int:
-        """Return how many items are in one of some states."""
+        """Return the number of items whose state is one of `states`."""
         return sum(item.state in states for item in self.items)
 
     @property
     def complete(self) -> bool:
-        """Whether every item has a result, or was kept."""
+        """Whether every item has a result or was kept."""
         return not self.count("failed", "not done")
 
     def channels(self) -> dict[str, int]:
-        """Return how often which of several channels were used, in words."""
+        """Return each choice of channels in words, with the number of items that used it."""
         return dict(Counter(item.channel for item in self.items if item.channel))
 
     def diameters(self) -> str:
-        """Return the diameters of the objects in words; empty where none was found or given."""
+        """Return a sentence with the diameters of the objects; empty if none was found or set."""
         if self.size:
             return self.size
         known = [item.diameter for item in self.items if item.diameter is not None]
@@ -102,7 +102,7 @@ class Report(Declared):
 
     @property
     def noted(self) -> int:
-        """How many items have a result that is to be looked at."""
+        """Number of items whose result has a remark for the user."""
         return sum(item.state in ("done", "already done") and bool(item.reason) for item in self.items)
 
     def in_words(self) -> str:
@@ -113,7 +113,7 @@ class Report(Declared):
 
 
 def make_entry(outcome: ItemOutcome | None, name: str, stem: str) -> ReportedItem:
-    """Return an item's entry in the report, given how it ended (None: it did not begin)."""
+    """Return an item's entry in the report; without an outcome, it did not begin."""
     if outcome is None or outcome.state in ("elsewhere", "stopped"):
         return ReportedItem(name=name, stem=stem, state="not done", objects=None, seconds=0, reason="", error="")
     return ReportedItem(

@@ -1,4 +1,4 @@
-"""`BatchRequest`: a recipe, and the user's choices that replace parts of it."""
+"""`BatchRequest`: a recipe, and the user's choices that override parts of it."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ class BatchRequest:
     recipe : Recipe or None
         None until one is chosen.
     folder : Path
-        The folder that the recipe's paths start from.
+        The folder to which the recipe's paths are relative.
     paths : tuple of str
-        Images instead of the recipe's; empty: the recipe's.
+        Images that replace the recipe's; empty: the recipe's.
     layers : tuple of (str, Image)
-        Layers by their names, instead of either.
+        Layers with their names, instead of files.
     channels : tuple of int or None
-        The channels that are seen of the files of layers, where the recipe names none.
+        The channels to use in the files of layers, if the recipe names none.
     slab : Slab or None
-        The slices of which projections are seen of the files of layers, where the recipe names none.
+        The slices to project in the files of layers, if the recipe names none.
     stacks : {'whole', 'slices'} or None
-        Whether a stack is one item or one a slice; None: as in the recipe.
+        Whether a stack is one item or one item per slice; None: as in the recipe.
     measure : bool or None
-        Whether tables have measurements; None: as in the recipe.
+        Whether tables contain measurements; None: as in the recipe.
     out : Path or None
         Folder of the results; None: the recipe's.
     workers : int
-        How many workers.
+        Number of workers.
     engine : str
-        Address of the scheduler whose workers do it; empty for processes on this computer.
+        Address of the scheduler whose workers run the batch; empty for processes on this computer.
     """
 
     recipe: Recipe | None = None
@@ -67,13 +67,13 @@ class BatchRequest:
         return output_folder(self.chosen_recipe(), self.folder, self.out)
 
     def chosen_recipe(self) -> Recipe:
-        """Return the recipe with the user's choices in it; a RecipeError if there is no recipe."""
+        """Return the recipe with the user's choices in it; raise a RecipeError if there is no recipe."""
         if self.recipe is None:
             raise RecipeError("There is no recipe. Open one, or run a task and press 'Last run'.")
         chosen: dict[str, Any] = {"paths": self.paths or None, "stacks": self.stacks}
         given = {name: value for name, value in chosen.items() if value is not None}
         inputs = self.recipe.inputs
-        # What the recipe names holds for layers, too.
+        # Channels and slab that the recipe names apply to layers, too.
         seen = {"channels": self.channels, "slab": self.slab}
         given |= {name: value for name, value in seen.items() if getattr(inputs, name) is None}
         recipe = self.recipe.model_copy(update={"inputs": inputs.model_copy(update=given)})
@@ -90,11 +90,11 @@ class BatchRequest:
 
     @property
     def sees_slabs(self) -> bool:
-        """Whether a step sees projections where the image has a slab, and not always the slices themselves."""
+        """Whether some step runs on projections if the image has a slab, instead of on single slices."""
         return any(step.parsed_settings().sees_slabs for step in self.chosen_recipe().steps)
 
     def _seen_channels(self) -> tuple[tuple[int, ...] | None, _Layers]:
-        """Return the channels of all layers, and layers of one channel each where these differ."""
+        """Return the channels that all layers share; if they differ, None and layers of one channel each."""
         chosen = {image.chosen_channels if image.channel_choice else () for _, image in self.layers}
         if self.chosen_recipe().inputs.channels is not None or chosen == {()}:
             return None, self.layers
@@ -103,7 +103,7 @@ class BatchRequest:
         return None, tuple((name, image.only_channel()) for name, image in self.layers)
 
     def _seen_slab(self, layers: _Layers) -> tuple[Slab | None, _Layers]:
-        """Return the slab of all layers, and layers of projections where these differ."""
+        """Return the slab that all layers share; if they differ, None and layers of projections."""
         slabs = [image.slab for _, image in layers]
         if self.chosen_recipe().inputs.slab is not None or not any(slabs) or not self.sees_slabs:
             return None, layers
@@ -112,13 +112,13 @@ class BatchRequest:
         return None, tuple((name, as_projected(image)) for name, image in layers)
 
     def make_runner(self, on_change: OnChange | None = None) -> Runner:
-        """Return a runner that has not begun; it lists the images, which may take a while."""
+        """Return a runner that has not started. It lists the images, which may take a while."""
         return Runner(
             self.chosen_recipe(), self.folder, self.out, workers=self.workers, engine=self.engine, on_change=on_change
         )
 
     def save(self, path: Path) -> None:
-        """Save as a recipe; paths inside the recipe's folder are relative to it."""
+        """Save as a recipe; paths inside the recipe's folder become relative to it."""
         recipe = self.with_layers_saved().chosen_recipe()
         below = path.absolute().parent
         paths = tuple(_from(self.folder / entry, below) for entry in recipe.inputs.paths)

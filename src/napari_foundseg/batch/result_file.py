@@ -1,4 +1,4 @@
-"""Writes the result of one run as a batch does: a labels file, its table and its sidecar."""
+"""Writing the result of one run like that of a batch: a labels file, its table and its sidecar."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ _TABLE_ENDING = ".csv"
 def check_result(
     out: Path, table: Path | None = None, inputs: Iterable[Path] = (), axes: str = "YX", *, overwrite: bool = False
 ) -> None:
-    """Check before a run all that is known of its files; raise an OutputError that says what to do.
+    """Check, before a run, that its files can be written; raise an OutputError that says what to do.
 
-    `axes` are those of the labels; before they are known, any image has Y and X.
+    `axes` are those of the labels. Before they are read from the image, Y and X suffice: every image has them.
     """
     inputs = list(inputs)
     format_of_labels(out, axes)
@@ -45,7 +45,7 @@ def check_result(
     given = [path for path in (out, table) if path is not None]
     check_outputs(given, inputs, overwrite=overwrite)
     sidecar = sidecar_path(out)
-    # It is replaced with its labels.
+    # The sidecar is replaced together with its labels.
     refuse_inputs([sidecar], inputs)
     _known(sidecar, given, overwrite=overwrite)
 
@@ -59,13 +59,13 @@ def write_result(
     measure: bool = False,
     overwrite: bool = True,
 ) -> None:
-    """Write labels, their table, with measurements if wanted, and their sidecar; folders are made.
+    """Write labels, their table (with measurements if `measure`) and their sidecar; missing folders are made.
 
     Raises
     ------
     OutputError
-        If the labels or the table do not fit, or the user put a file there during the run. They are then written under
-        another name, which the message says.
+        If the labels or the table cannot be written in that format, or if the user put a file there during the run.
+        They are then written under another name, which the message gives.
     """
     assert image.source is not None
     labels, moved = _place_of_labels(out, result.labels, image.label_axes, overwrite=overwrite)
@@ -88,7 +88,7 @@ def write_result(
             sidecar = _sidecar_of(image, result, sidecar_path(labels), written, outputs, measure=measure)
             sidecar.write(stage / sidecar_path(labels).name)
         except OutputError as error:
-            # Somebody put a file there during the run: the result goes without a record.
+            # Somebody put a file there during the run, so the result is written without a record.
             moved += f"{error} "
     for path in written:
         note_written(path)
@@ -105,7 +105,7 @@ def _sidecar_of(
     *,
     measure: bool,
 ) -> Sidecar:
-    """Return the record of a result, which keeps what an older one knows; an OutputError if the file is none."""
+    """Return the record of a result, with the hashes of an older one; raise an OutputError if that is not a sidecar."""
     assert image.source is not None
     before = _known(path, written, overwrite=True)
     known = result.provenance
@@ -114,7 +114,7 @@ def _sidecar_of(
         axes=image.axes,
         channels=image.channels or None if image.chooses_channels or not image.is_rgb else None,
         colour=colour_of(image),
-        # As the model expects it, where nothing was chosen.
+        # The normalisation that the model expects, if none was chosen.
         normalisation=known["image"]["normalisation"],
         slab=known["image"].get("slab"),
     )
@@ -138,7 +138,7 @@ def _sidecar_of(
 
 
 def write_replay(out: Path, again: Segmentation, *, overwrite: bool = True) -> None:
-    """Write the labels of a replay; raises as `write_result`."""
+    """Write the labels of a replay; raises like `write_result`."""
     seen = again.provenance["image"]
     place, moved = _place_of_labels(out, again.labels, seen["axes"], overwrite=overwrite)
     replace_labels(place, again.labels, seen["axes"], seen["spacing"], seen["units"])
@@ -148,7 +148,7 @@ def write_replay(out: Path, again: Segmentation, *, overwrite: bool = True) -> N
 
 
 def _place_of_labels(out: Path, labels: NDArray[Any], axes: str, *, overwrite: bool = True) -> tuple[Path, str]:
-    """Return where to write labels: under another name where they must not be at `out`, and why in words."""
+    """Return the path for labels, which differs from `out` if they cannot be written there, and the reason in words."""
     place = out
     words = ""
     try:
@@ -162,7 +162,7 @@ def _place_of_labels(out: Path, labels: NDArray[Any], axes: str, *, overwrite: b
 
 
 def _place_of_table(path: Path, *, overwrite: bool) -> tuple[Path, str]:
-    """Return where to write a table, and why in words where it is under another name."""
+    """Return the path for a table, which differs from `path` if that must be kept, and the reason in words."""
     place = path
     words = ""
     try:
@@ -180,9 +180,10 @@ def _make_folder(path: Path) -> None:
 
 
 def _known(sidecar: Path, outputs: Iterable[Path], *, overwrite: bool) -> dict[str, str]:
-    """Return the hashes of an older sidecar whose files are still there and are not replaced.
+    """Return the hashes in an older sidecar of files that still exist and are not replaced.
 
-    Raises an OutputError if the file is not a sidecar, or if the record of another result would go without `overwrite`.
+    Raises an OutputError if the file is not a sidecar. Without `overwrite`, raises a KeptError if the record of another
+    result would be lost.
     """
     try:
         known = read_sidecar(sidecar)

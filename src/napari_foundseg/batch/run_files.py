@@ -1,4 +1,4 @@
-"""The files that a run reads, which none of its outputs may be."""
+"""The files that a run reads; outputs must not replace them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["files_of_models", "files_of_run"]
 
 
 def files_of_run(image: str | Path, *values: Any) -> list[Path]:
-    """Return the image, and the files and the weights of models that settings and inputs name."""
+    """Return the path of the image, the files in settings and inputs, and the weights of the models named there."""
     return [Path(image), *find_files(values), *files_of_models(values)]
 
 
 def files_of_models(values: Any) -> Iterator[Path]:
-    """Yield the weights of the models that texts name, in a text, a list or a mapping of any depth."""
+    """Yield the weights of the models that are named in a text, or in a list or mapping of any depth."""
     if isinstance(values, dict):
         values = list(values.values())
     if isinstance(values, str):

@@ -1,4 +1,4 @@
-"""`Runner`: runs the items of a batch on some workers, and reports how each ends."""
+"""`Runner`: runs the items of a batch on several workers, and reports the outcome of each."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ __all__ = ["OnChange", "RunState", "Runner"]
 
 _log = logging.getLogger(__name__)
 RunState = Literal["waiting", "running"] | ItemState
-#: Called with the item, its state, its outcome if it has one, the share done and words.
+#: Called with the item, its state, its outcome if it has one, the share that is done and a description.
 OnChange = Callable[[BatchItem, RunState, ItemOutcome | None, float, str], None]
 
-#: One is read, one computed, one written: more would only take memory.
+#: Items per worker: one is read, one computed, one written. More would only take memory.
 _PER_WORKER = 3
-#: Deaths of its worker after which an item is not tried again.
+#: Number of worker deaths after which an item is not tried again.
 _DEATHS = 2
 #: Seconds until an item that another run has locked is tried again.
 _ELSEWHERE_SECONDS = 1.0
 _POLL_SECONDS = 0.05
-#: Seconds that running items have to stop before their workers are ended; a stop takes less than 5 s in all.
+#: Seconds that running items get to stop before their workers are ended. A whole stop takes less than 5 s.
 _STOP_SECONDS = 3.0
-#: Number of ended items that the estimate uses.
+#: Number of finished items that the time estimate uses.
 _LOOK_BACK = 30
 _BY_USER = "stopped by the user"
 
@@ -61,17 +61,17 @@ class Runner:
     recipe : Recipe
         The recipe.
     folder : Path
-        The folder that its paths start from.
+        The folder to which the recipe's paths are relative.
     out : Path, optional
         Folder of the results; by default the recipe's.
     workers : int or None
-        How many workers. None: as many as suit the engine, one process on this computer or all workers of a scheduler.
+        Number of workers. None: one process on this computer, or all workers of a scheduler.
     on_change : callable, optional
         Called when the state of an item changes, in the thread of `run`.
     engine : str
         Address of the scheduler whose workers run the items; empty for processes on this computer.
     pool : Pool, optional
-        Workers to use, which are left running; by default the runner starts its own.
+        Workers to use, which keep running afterwards; by default the runner starts its own.
     items : sequence of BatchItem, optional
         The items, if `list_items` was called before.
 
@@ -80,11 +80,11 @@ class Runner:
     RecipeError
         If one of the recipe's paths matches no image.
     CheckpointError
-        If an installed model is not the one of the recipe.
+        If an installed model is not the recipe's.
     InputReplacedError
-        If a result would have the name of an image that the recipe reads.
+        If a result would replace an image that the recipe reads.
     EngineError
-        If the engine's address has no known form, or its certificates are missing.
+        If the engine's address is not valid, or if its certificates are missing.
     """
 
     def __init__(
@@ -112,11 +112,11 @@ class Runner:
         self._outcomes: dict[str, ItemOutcome] = {}
         self._deaths: Counter[str] = Counter()
         self._waiting = deque(self.items)
-        #: Items whose worker died (retried alone); items locked by another run (with the time of the next attempt).
+        #: Items whose worker died, retried alone; items locked by another run, with the time of the next attempt.
         self._suspects: deque[BatchItem] = deque()
         self._elsewhere: deque[tuple[float, BatchItem]] = deque()
         self._under_way: dict[str, BatchItem] = {}
-        #: Of those under way the oldest, one a worker; the others wait in the workers.
+        #: The oldest of the submitted items, one per worker; the others wait in the workers.
         self._running: set[str] = set()
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._paused = False
@@ -125,7 +125,7 @@ class Runner:
         self._ends: deque[float] = deque(maxlen=_LOOK_BACK)
 
     def _refuse_inputs(self, recipe: Recipe) -> None:
-        """Raise an InputReplacedError if a result would replace an image, or another file that the recipe reads."""
+        """Raise an InputReplacedError if a result would replace an image or another file that the recipe reads."""
         stems = [f"{item.stem}{LABELS_SUFFIX}" for item in self.items]
         endings = (recipe.outputs.labels, ".csv", ".json")
         outputs = [join_name(self.out, f"{stem}{ending}") for stem in stems for ending in endings]
@@ -141,7 +141,7 @@ class Runner:
         return thumbnail_path(self.out, item.stem)
 
     def run(self) -> Report:
-        """Run all items that are not done yet; block until they have ended, or until `stop`."""
+        """Run all items that are not done yet; block until they have ended or `stop` is called."""
         self._stopped = ""
         self._over = False
         started = datetime.now(UTC)
@@ -175,7 +175,7 @@ class Runner:
         )
         try:
             self._folder.check()
-            # Workers that were ended, in this run or one killed just before it, may have left partial files.
+            # Workers that were ended in this run, or in one killed just before it, may have left partial files.
             sweep(self.out)
             sweep(self._folder.hidden)
             write_report(self.out, report)
@@ -184,38 +184,38 @@ class Runner:
         return report
 
     def _size_in_words(self) -> str:
-        """Return the size that the objects of all images have; empty where there is none."""
+        """Return a sentence on the size that the objects of all images share; empty if there is none."""
         kept = None if self._sample is None else read_sizes(self._sample.path(self._folder))
         return kept.in_words() if kept else ""
 
     def pause(self) -> None:
-        """Begin no item until `resume`; those under way continue. From any thread."""
+        """Start no item until `resume` is called; running items continue. Safe to call from any thread."""
         self._calls.put(partial(self._set_paused, True))
 
     def resume(self) -> None:
-        """Continue after `pause`; from any thread."""
+        """Continue after `pause`; safe to call from any thread."""
         self._calls.put(partial(self._set_paused, False))
 
     def stop(self) -> None:
-        """End `run` within 5 s, from any thread or a signal handler; another run does the rest."""
+        """End `run` within 5 s, from any thread or a signal handler. A later run can do the rest."""
         if not self._over:
             self._calls.put(partial(self._stop_run, _BY_USER))
 
     def retry(self, names: Iterable[str]) -> None:
-        """Try failed items again by name, in this run or the next; from any thread."""
+        """Try failed items again, by name, in this run or the next; safe to call from any thread."""
         self._calls.put(partial(self._retry_items, frozenset(names)))
 
     def seconds_left(self) -> float | None:
-        """Estimate the seconds for the rest from the last items; None before there are two."""
+        """Return the estimated seconds for the remaining items; None until two have finished."""
         ends = tuple(self._ends)
         left = len(self.items) - len(self._outcomes)
         return left * (ends[-1] - ends[0]) / (len(ends) - 1) if len(ends) > 1 else None
 
     def _submit_items(self, pool: Pool, recipe: str) -> bool:
-        """Submit items until the workers have enough; tell whether any are left to submit."""
+        """Submit items until the workers have enough; tell whether any remain to be submitted."""
         while not self._stopped and not self._paused and (item := self._next_item(pool.workers)) is not None:
             order = Order(recipe, item, self._folder, self._sample)
-            # No worker is asked, nor started, for what is done.
+            # No worker is needed for an item that is already done.
             done = find_finished(order, self._recipe, self._digest, self._models)
             if done is not None:
                 self._settle_item(item, done)
@@ -233,12 +233,12 @@ class Runner:
         return not self._stopped and bool(self._waiting or self._suspects or self._elsewhere)
 
     def _next_item(self, workers: int) -> BatchItem | None:
-        """Return the next item to submit now, if any."""
+        """Return the next item to submit now, or None."""
         under_way = len(self._under_way)
         if self._waiting:
             return self._waiting.popleft() if under_way < _PER_WORKER * workers else None
         if self._suspects:
-            # One for each worker, and no other items at the same time, so that a death has one cause.
+            # One per worker, and no other items at the same time, so that a death has a single cause.
             alone = all(self._deaths[stem] for stem in self._under_way)
             return self._suspects.popleft() if alone and under_way < workers else None
         if self._elsewhere and self._elsewhere[0][0] <= time.monotonic() and under_way < _PER_WORKER * workers:
@@ -320,7 +320,7 @@ class Runner:
 
     def _set_paused(self, paused: bool) -> None:
         self._paused = paused
-        # The pause must not count in the estimate.
+        # The pause must not count in the time estimate.
         self._ends.clear()
 
     def _stop_run(self, why: str) -> None:

@@ -1,4 +1,4 @@
-"""Checks that workers of other computers see this computer's files under the same paths, before they get an item."""
+"""Checks that workers on other computers see this computer's files under the same paths, before they get an item."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SharedFiles", "check_shared_files", "mark_shared_files"]
 
-#: Images that each worker looks for: one of each folder, of so many folders at most.
+#: Number of images that each worker looks for at most, one per folder.
 _IMAGES = 50
-#: How long a network disk may take to show a new file on the other computer.
+#: Seconds that a network disk may take to show a new file on the other computer.
 _MARKER_SECONDS = 5.0
 _POLL_SECONDS = 0.5
 
@@ -35,7 +35,7 @@ _POLL_SECONDS = 0.5
 class SharedFiles:
     """The files that a worker must see.
 
-    Paths are strings: a `Path` of Windows cannot be unpickled elsewhere, so that the error would not be a named one.
+    Paths are strings: a Windows `Path` cannot be unpickled on other systems, and the worker would raise another error.
 
     Parameters
     ----------
@@ -46,11 +46,11 @@ class SharedFiles:
     device, inode : int
         As in `ledger.Folder`.
     marker : str
-        Name of a file in it that this run made; its content is its name.
+        Name of a file in the folder that this run made; it contains its own name.
     images : tuple of str
         Some of the images.
     rows : tuple of dict
-        The catalogue's rows of the models.
+        The models' rows in the catalogue.
     """
 
     system: str
@@ -66,7 +66,7 @@ class SharedFiles:
 def mark_shared_files(
     folder: Folder, items: Iterable[BatchItem], rows: Iterable[dict[str, Any]]
 ) -> Iterator[SharedFiles]:
-    """Make the marker in the folder of the results, for as long as workers may look for it."""
+    """Write the marker file into the folder of the results, and remove it afterwards."""
     marker = folder.hidden / f"{uuid4().hex}.shared"
     try:
         with named_errors(marker):
@@ -79,7 +79,7 @@ def mark_shared_files(
 
 
 def check_shared_files(files: SharedFiles, context: StageContext) -> None:  # noqa: ARG001 - a stage
-    """Raise a FilesNotSharedError in a worker that does not see the files; learn models that it does not know."""
+    """Raise a FilesNotSharedError if this worker does not see the files; add models that its catalogue lacks."""
     host = socket.gethostname()
     if os.name != files.system:
         raise FilesNotSharedError(
@@ -116,7 +116,7 @@ def _has_marker(path: Path) -> bool:
 
 
 def _choose_images(items: Iterable[BatchItem]) -> tuple[str, ...]:
-    """Return an image of each folder, of those that are on this computer."""
+    """Return one image per folder, only of those that exist on this computer."""
     chosen: dict[Path, Path] = {}
     for item in items:
         if item.path.parent not in chosen and image_exists(item.path):

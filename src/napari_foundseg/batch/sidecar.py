@@ -1,4 +1,4 @@
-"""`Sidecar`: the JSON file of a result: its provenance, the hashes of its files, and whether it is complete."""
+"""`Sidecar`: the JSON file of a result, with its provenance, the hashes of its files, and whether it is complete."""
 
 from __future__ import annotations
 
@@ -60,22 +60,22 @@ class Sidecar(Declared):
     """Why the result is to be looked at, such as images in the file that are left out; empty where nothing is odd."""
 
     def is_ours(self, name: str, digest: str) -> bool:
-        """Tell whether a file is unchanged since a run wrote it, by its name and hash."""
+        """Tell whether a file, given its name and hash, is unchanged since a run wrote it."""
         return digest in (self.outputs.get(name), self.previous.get(name))
 
     def write(self, path: Path) -> None:
-        """Write the sidecar."""
-        # After a crash of the computer, a record that says *writing* is as good as this one.
+        """Write the sidecar atomically."""
+        # After a crash of the computer, the previous record, which says *writing*, is as good as this one.
         with atomic_write(path, synced="name" if self.state == "writing" else "content") as file:
             # Not pydantic's own JSON: file names may contain undecodable bytes, which Python escapes.
-            # Python indents slowly, and a record that says *writing* is replaced at once.
+            # Python is slow at indenting, and a record that says *writing* is soon replaced.
             indent = 1 if self.state == "done" else None
             text = json.dumps(self.model_dump(mode="json"), indent=indent, ensure_ascii=False)
             file.write(text.encode("utf-8", "backslashreplace"))
 
 
 def read_sidecar(path: Path) -> Sidecar | None:
-    """Return a sidecar, or None if there is no such file; a ValueError says that it is damaged or something else."""
+    """Return a sidecar, or None if there is no such file; raise a ValueError if it is damaged or something else."""
     try:
         return Sidecar.model_validate(read_json(path))
     except FileNotFoundError:

@@ -1,6 +1,6 @@
-"""The command line: every task of the table, doing a result again, the demo and the catalogue.
+"""The command line: every task of the table, replay of a result, the demo and the catalogue.
 
-Options are made from the tasks' settings, so that they cannot differ from what the window shows.
+Options are made from the settings of the tasks, so they cannot differ from the options in the window.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = ["main"]
 
 
 class _TaskCommands(TyperGroup):
-    """The commands of ``run``, one for each task of the table; made on demand, since each imports its task."""
+    """The commands of ``run``, one for each task. They are made on demand, since each imports its task."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - as typer calls it
         from napari_foundseg.tasks import TASKS
@@ -62,13 +62,13 @@ app.add_typer(models_app, name="models")
 app.command("track")(track)
 
 
-#: What typer takes for ``--help`` where it is not given. Otherwise it imports pydantic to say that it is not.
+#: Default for an absent ``--help``. Without it, typer imports pydantic to find that the option is absent.
 _NO_HELP: dict[str, Any] = {"help": False}
 
 
 def main() -> None:
-    """Run the command line; a named error becomes one line and exit code 1."""
-    # pydantic looks for its plugins among all packages that are installed; here none is of use.
+    """Run the command line. A named error becomes one line and exit code 1."""
+    # pydantic searches all installed packages for its plugins; none is of use here.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
     try:
         app(default_map=_NO_HELP | {"models": _NO_HELP | {"list": _NO_HELP}})
@@ -90,14 +90,14 @@ def demo(
     image = sample("nuclei")
     labels = out / "labels.tif"
     opened, result = _run("automatic", image, {})
-    # Its own files are made again, whatever has become of them.
+    # The demo's own files are always made again, even if they were edited.
     for path in (labels, sidecar_path(labels)):
         path.unlink(missing_ok=True)
     write_result(labels, opened, result)
     replace_overlay(out / "overlay.png", opened.rgb(), result.labels)
     show_line(f"{len(result)} objects in {image.name}: {out / 'labels.tif'} and {out / 'overlay.png'}")
     if _has_display():
-        # A process of its own: this one has torch, the window must not.
+        # Use another process: this one has imported torch, which the window must not.
         sys.exit(
             subprocess.call([sys.executable, "-m", "napari_foundseg.widgets.demo_window", str(out / "labels.tif")])
         )
@@ -173,7 +173,7 @@ def batch(
 
 
 class _BatchBar:
-    """Shows how far a batch is, and what has failed."""
+    """Progress bar of a batch, with a line for each failed item."""
 
     def __init__(self) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -198,7 +198,7 @@ class _BatchBar:
             self._print(f"look at: {item.name}: {outcome.reason}")
 
     def _print(self, text: str) -> None:
-        # Above the bar.
+        # rich prints this above the bar.
         self._progress.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
@@ -214,7 +214,7 @@ def _list_items(runner: Runner) -> None:
 
 @contextmanager
 def _stopped_by_signals(runner: Runner) -> Iterator[None]:
-    """Let Ctrl+C and SIGTERM stop a batch, so that it writes its report."""
+    """Let Ctrl+C and SIGTERM stop a batch in such a way that it still writes its report."""
     before = {number: signal.signal(number, lambda *_: runner.stop()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -301,7 +301,7 @@ def fit_stego(
 def _run(
     task: str, file: Path, options: dict[str, Any], check: Callable[[Image], object] = lambda _: None
 ) -> tuple[Image, Segmentation]:
-    """Run a task on a file; `check` is called with the image before the run."""
+    """Run a task on a file. `check` is called with the image before the run."""
     from rich.progress import Progress
 
     from napari_foundseg.batch.command_text import IMAGE_OPTIONS, image_of, inputs_of
@@ -334,7 +334,7 @@ def _has_display() -> bool:
 
 
 def _command(name: str) -> Callable[..., None]:
-    """Return the command of a task, with an option for each setting of each of its methods."""
+    """Return the command of a task, with an option for each setting of each method."""
     from napari_foundseg.batch.command_text import IMAGE_OPTIONS, inputs_of
     from napari_foundseg.io.formats.table import image_formats, label_endings, listed
     from napari_foundseg.tasks import TASKS
@@ -353,7 +353,7 @@ def _command(name: str) -> Callable[..., None]:
         table = options.pop("table")
         overwrite = options.pop("overwrite")
         measure = options.pop("measure")
-        # What a task says of objects that are there, and what is measured, is in the table alone.
+        # Measurements, and names given to existing objects, are in the table only, so a table is needed.
         table = table or (table_path(out) if task.takes_labels or measure else None)
         given = {key: value for key, value in options.items() if value is not None}
         given["model"] = given.get("model") or default_model(name)

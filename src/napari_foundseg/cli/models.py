@@ -1,4 +1,4 @@
-"""The commands of ``models``: what there is, and the download, import, check and removal of weights."""
+"""The commands of ``models``: list models, and download, import, verify or remove weights."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def show_model(name: _Name) -> None:
     for key, value in {**shown.as_json(), **derived}.items():
         if value not in ("", [], {}, None):
             words = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            # One line each, however narrow the terminal: addresses and paths are copied.
+            # One line each, even in a narrow terminal, so that addresses and paths can be copied.
             typer.echo(f"{key.replace('_', ' '):<16} {printable(words)}")
 
 
@@ -136,7 +136,7 @@ def import_weights(
 
 
 def _said(facts: list[str]) -> dict[str, str]:
-    """Return facts that are given as NAME=VALUE; SettingsError if one is not."""
+    """Return facts from NAME=VALUE texts; raise `SettingsError` if a text has another form."""
     for fact in facts:
         if "=" not in fact:
             raise SettingsError(f"--set {fact!r:.80} is not NAME=VALUE, such as --set classes='background, nucleus'.")

@@ -1,4 +1,4 @@
-"""What commands write to the terminal."""
+"""Output of commands to the terminal."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ __all__ = ["console", "make_progress", "printable", "show_error", "show_line", "
 
 @cache
 def console() -> Console:
-    """Return the terminal of progress bars. It is made on demand: lines and tables do without rich, a slow import."""
+    """Return the terminal of progress bars. It is made on demand, since rich is slow to import and often not needed."""
     from rich.console import Console
 
     return Console(stderr=True)
 
 
 def show_error(error: FoundsegError) -> None:
-    """Write a named error in one line, whatever the terminal's width: programs read it too."""
+    """Write a named error in one line, whatever the terminal's width, so that programs can read it."""
     console().print(f"[red]{type(error).__name__}[/red]: ", end="")
     show_line(printable(str(error)))
 
 
 def show_line(text: str) -> None:
-    """Write a line that is not broken, where no program reads a result."""
+    """Write an unbroken line to stderr, so that programs that read results from stdout do not get it."""
     typer.echo(text, err=True)
 
 
 def show_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Write a table that fits the terminal; where there is none, each row is one line. The first column stays whole."""
+    """Write a table that fits the terminal, or one line per row without a terminal. The first column is not wrapped."""
     columns = list(zip(head, *rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
     words = [max(len(word) for cell in column for word in cell.split() or [cell]) for column in columns]
@@ -57,11 +57,11 @@ def show_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def printable(text: str) -> str:
-    """Return text that any terminal can show: names of files may hold line breaks and what is not a letter at all."""
+    """Return text that any terminal can show. File names may contain line breaks and unprintable characters."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def make_progress(bar: Progress, title: str) -> Callable[[float, str], None]:
-    """Return a progress callback that moves a bar."""
+    """Return a progress callback that advances a bar."""
     done = bar.add_task(title, total=1.0)
     return lambda share, words, *_: bar.update(done, completed=share, description=words)

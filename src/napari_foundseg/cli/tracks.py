@@ -1,4 +1,4 @@
-"""``napari-foundseg track``: tracks of labels that are there already."""
+"""``napari-foundseg track``: tracks of existing labels."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _check_labels_place(path: Path, labels: Path, *, overwrite: bool) -> None:
 
 
 def _known_parents(labels: Path) -> pd.DataFrame | None:
-    """Return the table beside a labels file."""
+    """Return the table next to a labels file, with the parents of tracks."""
     import pandas as pd
 
     from napari_foundseg.io.naming import table_path
@@ -114,7 +114,7 @@ def _known_parents(labels: Path) -> pd.DataFrame | None:
 
 
 def _write(path: Path, film: FilmLabels, pixels: Any, table: pd.DataFrame | None, *, overwrite: bool) -> None:
-    """Write tracks to one file or folder; those of a lazy film are written frame by frame where the format can."""
+    """Write tracks to one file or folder. A lazy film is written frame by frame if the format allows it."""
     import numpy as np
 
     from napari_foundseg.core.films.film_frames import film_frames, write_frames

@@ -1,1 +1,1 @@
-"""Images, prompts, masks, labels and results: NumPy in, NumPy out, no model and no window."""
+"""Images, prompts, masks, labels and results as NumPy arrays, without models or windows."""

@@ -1,4 +1,4 @@
-"""Reading arrays that need not be in memory, whole or in parts."""
+"""Read arrays that need not be in memory, as a whole or in parts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 __all__ = ["Blocks", "in_memory", "is_next_level"]
 
-#: Rows and columns that are read at once, and bytes of blocks that are kept.
+#: Side of a block in rows and columns, and bytes of blocks to keep.
 _SIDE = 2048
 _KEPT = 256 << 20
 
@@ -22,13 +22,13 @@ def in_memory(array: Any) -> NDArray[Any]:
     Parameters
     ----------
     array : array-like
-        NumPy, dask, zarr or anything that NumPy can read. A dask array is computed by threads of this process, whatever
-        scheduler or cluster somebody else has made the default.
+        NumPy, dask, zarr or anything that NumPy can read. Threads of this process compute a dask array, even if another
+        scheduler or cluster is dask's default.
 
     Returns
     -------
     ndarray
-        The pixels; the array itself where it is one already.
+        The pixels; the array itself if it is already an ndarray.
     """
     if hasattr(array, "__dask_graph__"):
         return np.asarray(array.compute(scheduler="threads"))
@@ -36,17 +36,17 @@ def in_memory(array: Any) -> NDArray[Any]:
 
 
 class Blocks:
-    """A lazy array, read in blocks that are kept a while, for readers that want many small parts of it.
+    """A lazy array, read in blocks that are cached, for readers that want many small parts of it.
 
     Parameters
     ----------
     array : array-like
-        With `shape` and slicing.
+        Any object with `shape` and slicing.
     axes : sequence of int
-        Its axes of rows and columns, along which blocks are cut. Along the others a block is one pixel long, but whole
-        along `whole`.
+        Its axes of rows and columns, along which blocks are cut. Along every other axis except `whole`, a block is one
+        pixel long.
     whole : int, optional
-        An axis that blocks have all of, such as channels.
+        An axis along which a block is as long as the array, such as channels.
     """
 
     def __init__(self, array: Any, axes: tuple[int, int], whole: int | None = None) -> None:
@@ -85,9 +85,10 @@ class Blocks:
 
 
 def is_next_level(before: tuple[int, int], after: tuple[int, int]) -> bool:
-    """Tell whether an image may be the next level of a pyramid, given rows and columns of both.
+    """Tell whether one image may follow another as the next level of a pyramid.
 
-    They shrink by one whole factor, up to a pixel more or less, since programs round differently.
+    `before` and `after` are (rows, columns). Both must shrink by the same whole factor, up to one pixel more or less,
+    because programs round differently.
     """
     if after[0] > before[0] or after[1] > before[1] or after == before:
         return False

@@ -8,20 +8,20 @@ from napari_foundseg.core.errors import AxesError
 
 __all__ = ["checked_axes", "default_axes", "ends_in_channels"]
 
-#: Axis letters: time, channel, depth, rows, columns; Q is a further axis of slices (tifffile's "other").
+#: Axis letters: time, channel, depth, rows, columns. Q is another axis of slices (tifffile's "other").
 AXIS_LETTERS = "QTCZYX"
-#: Rows and columns of a picture with channels behind them are more than these.
+#: A picture whose last axis is channels has more rows and columns than this.
 _NARROW = 4
 
 
 def default_axes(shape: Sequence[int]) -> str:
-    """Return the axes of an array that comes without any.
+    """Return the default axes of an array of the given shape.
 
     Returns
     -------
     str
-        One letter an axis: a last axis of 3 or 4 is colour (C), and so is one of 1 or 2 behind larger ones, since no
-        picture is so narrow. Otherwise leading axes are slices.
+        One letter an axis. A last axis of length 3 or 4 is colour (C). So is a last axis of length 1 or 2 after two
+        larger ones, since no picture is so narrow. Leading axes are slices.
 
     Raises
     ------
@@ -40,17 +40,17 @@ def default_axes(shape: Sequence[int]) -> str:
 
 
 def ends_in_channels(shape: Sequence[int]) -> bool:
-    """Tell whether the last axis, of one or two, holds channels, since no picture is so narrow."""
+    """Tell whether the last axis has length 1 or 2 and holds channels, since no picture is so narrow."""
     return len(shape) > 2 and shape[-1] in (1, 2) and min(shape[-3], shape[-2]) > _NARROW
 
 
 def checked_axes(axes: str | None, shape: Sequence[int]) -> str:
-    """Return the axes of an array.
+    """Return the axes of an array as uppercase letters.
 
     Parameters
     ----------
     axes : str or None
-        Given by the user, in any case; None for `default_axes`.
+        The user's axes, in any case; None for `default_axes`.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Normalisation: how grey values of any dtype become the 8 bits that models see."""
+"""Normalisation: map grey values of any dtype to the 8 bits that models expect."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ __all__ = [
 class Percentile(Declared):
     """Stretch between two percentiles, the same for every slice of a stack and every colour channel.
 
-    Where that loses the picture, since nearly all pixels have one value or many have a fill value or are saturated, the
-    percentiles are those of the other pixels, and `Image.doubts` says so.
+    The plain percentiles would lose the picture if nearly all pixels have one value, or if many have a fill value or
+    are saturated. Then the percentiles are those of the other pixels, and `Image.doubts` says so.
     """
 
     kind: Literal["percentile"] = "percentile"
@@ -46,14 +46,14 @@ class Percentile(Declared):
 
     @model_serializer(mode="wrap")
     def _as_then(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Write what earlier versions wrote, where it means the same: digests of recipes stay."""
+        """Write a record without the field `outliers` if its value is that of earlier versions: digests stay equal."""
         values: dict[str, Any] = write(self)
         return values if self.outliers != "kept" else {n: v for n, v in values.items() if n != "outliers"}
 
     @model_validator(mode="before")
     @classmethod
     def _as_of_then(cls, values: Any) -> Any:
-        """Read a record of an earlier version: unlike calls, records have their kind."""
+        """Read a record of an earlier version. Only records have a `kind`; calls have none."""
         if isinstance(values, Mapping) and "kind" in values and "outliers" not in values:
             return {**values, "outliers": "kept"}
         return values
@@ -66,7 +66,7 @@ class Percentile(Declared):
 
 
 class AsIs(Declared):
-    """8-bit RGB stays as it is, as networks that were trained on photographs expect; else as `Percentile()`."""
+    """Keep 8-bit RGB unchanged, as networks trained on photographs expect; other images as with `Percentile()`."""
 
     kind: Literal["as is"] = "as is"
 
@@ -95,18 +95,18 @@ class CTWindow(Declared):
 
 Normalisation = Annotated[Percentile | AsIs | MinMax | Limits | CTWindow, Field(discriminator="kind")]
 
-#: A value is far from the others if it is farther from them than this many times their own range.
+#: A value is far from the others if its distance from them is more than this many times their range.
 _FAR = 3.0
-#: Of how much more than their noise grey values extend to one side, if they show something.
+#: Grey values show something if they extend to one side by more than this many times their noise.
 _STRUCTURED = 4.0
-#: Share of a plane that pixels other than a bright fill value cover at least in one piece.
+#: Least share of a plane that pixels other than a bright fill value cover in one piece.
 _SOLID = 0.2
-#: Share of a plane, or of one of its sides, that is filled in one piece at least.
+#: Least share of a plane, or of one of its sides, that a fill value covers in one piece.
 _FILLED = 0.1
 _FILLED_SIDE = 0.5
-#: Fewer pixels than these show no object.
+#: Least number of pixels that can show an object.
 _FEWEST = 9
-#: Neighbouring pixels: corners too.
+#: Neighbouring pixels, corners included.
 _EIGHT = np.ones((3, 3), bool)
 #: Fill values of floats that no camera measures.
 _ABSURD = 1e30
@@ -114,18 +114,18 @@ _ABSURD = 1e30
 
 @dataclass(frozen=True)
 class FoundLimits:
-    """The limits of a stretch that was measured.
+    """The measured limits of a stretch.
 
     Parameters
     ----------
     low, high : float
         The grey values that become 0 and 255.
     mended : str
-        What was done since the plain limits would have lost the picture; empty if they hold.
+        How the limits were changed because the plain ones would have lost the picture; empty if nothing was changed.
     suspicion : str
-        What may be wrong with the limits where nothing is found; empty if nothing is odd.
+        A possible fault of the limits, for a run that finds nothing; empty if nothing is odd.
     burnt_in : BurntIn, optional
-        A scale bar, frame or mark that the ground is to stand for.
+        A scale bar, frame or mark to replace by the background.
     fading : Fading, optional
         The limits of each slice, where the brightness decays from one to the next.
     """
@@ -149,7 +149,7 @@ def describe_normalisation(normalisation: Percentile | AsIs | MinMax | Limits | 
     Returns
     -------
     str
-        For a form or a table.
+        Words for a form or a table.
     """
     if isinstance(normalisation, Percentile):
         return f"percentiles {normalisation.low:g} to {normalisation.high:g}"
@@ -163,7 +163,7 @@ def describe_normalisation(normalisation: Percentile | AsIs | MinMax | Limits | 
 
 
 def doubts_of(sample: NDArray[Any]) -> str:
-    """Say why grey values cannot be segmented.
+    """Return the reasons why grey values cannot be segmented, or not fully.
 
     Parameters
     ----------
@@ -188,19 +188,19 @@ def doubts_of(sample: NDArray[Any]) -> str:
 
 
 def find_limits_without_outliers(planes: Sequence[NDArray[Any]], low: float = 0.5, high: float = 99.5) -> FoundLimits:
-    """Find two percentiles of a grey picture in which a few very bright pixels, scale bars and frames have no say.
+    """Find two percentiles of a grey picture, ignoring a few very bright pixels, scale bars and frames.
 
     Parameters
     ----------
     planes : sequence of (M, N) ndarray
-        Slices of any real dtype, or every so manieth row and column of them. One pixel is finite at least.
+        Slices of any real dtype, or a subsample of their rows and columns. At least one pixel is finite.
     low, high : float
         The percentiles.
 
     Returns
     -------
     FoundLimits
-        As `find_limits`; of colours, exactly so.
+        The limits, like those of `find_limits`. Colour planes are passed to `find_limits` unchanged.
     """
     if any(plane.ndim != 2 for plane in planes):
         return find_limits(planes, low, high)
@@ -226,15 +226,16 @@ def find_limits_without_outliers(planes: Sequence[NDArray[Any]], low: float = 0.
 
 
 def find_limits(planes: Sequence[NDArray[Any]], low: float = 0.5, high: float = 99.5) -> FoundLimits:
-    """Find two percentiles of grey values between which the picture can be seen.
+    """Find two percentiles of grey values between which the picture is visible.
 
-    The plain percentiles hold wherever they show the picture. They are those of the other pixels where they are equal,
-    or where one of them is a value that many pixels have and that is far from all others: a fill value, or saturation.
+    The plain percentiles are used wherever they show the picture. Other pixels give the percentiles in two cases: the
+    plain ones are equal, or one of them is a value that many pixels have and that is far from all others (a fill value,
+    or saturation).
 
     Parameters
     ----------
     planes : sequence of (M, N) or (M, N, C) ndarray
-        Slices of any real dtype, or every so manieth row and column of them. One pixel is finite at least.
+        Slices of any real dtype, or a subsample of their rows and columns. At least one pixel is finite.
     low, high : float
         The percentiles; 0 and 100 are the least and greatest value.
 
@@ -294,7 +295,7 @@ def _share(flags: NDArray[np.bool_]) -> str:
 
 
 def _others(planes: Sequence[NDArray[Any]], values: NDArray[Any], ground: float) -> NDArray[Any]:
-    """Return the values that are not the ground's; single pixels, such as hot ones, only if there are no others."""
+    """Return the values that are not the background's. Isolated pixels count only if too few others are left."""
     from scipy import ndimage
 
     solid = []
@@ -308,7 +309,7 @@ def _others(planes: Sequence[NDArray[Any]], values: NDArray[Any], ground: float)
 
 
 def _without_single_pixels(planes: Sequence[NDArray[Any]], values: NDArray[Any]) -> tuple[float, float, str]:
-    """Return least and greatest value without single pixels that are far above all others, and what was left out."""
+    """Return the least and greatest value without single very bright pixels, and a sentence about the omission."""
     from scipy import ndimage
 
     least = float(values.min())
@@ -338,7 +339,7 @@ def _without_fill(
 ) -> tuple[NDArray[Any], tuple[float, float], bool] | None:
     """Return the other values, their percentiles, and whether `fill` surely shows nothing; None if it is not far off.
 
-    `on_ground`: whether `values` are without the one value of the background, so that they all show something.
+    With `on_ground`, the background's one value has already been removed, so all of `values` show something.
     """
     filled = int(np.count_nonzero(values == fill))
     if not 0.001 * values.size <= filled <= values.size - _FEWEST:
@@ -360,7 +361,7 @@ def _without_fill(
 
 
 def _covers(planes: Sequence[NDArray[Any]], fill: float, others: float = 0) -> bool:
-    """Tell whether the fill value covers much of a plane in one piece; with `others`, whether all else does."""
+    """Tell whether the fill value covers much of a plane in one piece; with `others`, whether all other pixels do."""
     from scipy import ndimage
 
     for plane in planes:
@@ -385,14 +386,14 @@ def to_uint8(array: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
     Parameters
     ----------
     array : ndarray
-        Grey values of any real dtype. NaN becomes 0, infinities the nearer end.
+        Grey values of any real dtype. NaN becomes 0; infinities become the nearer end.
     low, high : float
-        Where they are equal or not in order, everything becomes 0.
+        The two values. If they are equal or not in order, everything becomes 0.
     """
     if not high > low:
         return np.zeros(array.shape, np.uint8)
     if array.dtype.kind in "bui" and array.dtype.itemsize <= 2:
-        # Few different values: a table is exact and several times faster than arithmetic on the image.
+        # There are few possible values: a lookup table is exact and several times faster than arithmetic on the image.
         first = np.iinfo(array.dtype).min if array.dtype.kind == "i" else 0
         count = 2 if array.dtype.kind == "b" else 1 << (8 * array.dtype.itemsize)
         table = _scale(np.arange(first, first + count, dtype=np.float64), low, high)

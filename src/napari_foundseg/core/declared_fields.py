@@ -1,4 +1,4 @@
-"""`Declared`: frozen fields, each declared once with its type, its bounds and its help."""
+"""`Declared`: frozen models whose fields are each declared once, with type, bounds and help."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ __all__ = ["Declared"]
 
 
 class Declared(BaseModel):
-    """Fields that are checked, cannot be changed, and are explained by the string below each.
+    """Fields that are validated, frozen, and explained by the string below each.
 
-    pydantic would read those strings too (``use_attribute_docstrings``), but of every class as it is made, for which it
-    looks through all modules there are: half of the time that a window's first form took to open.
+    pydantic can read those strings too (``use_attribute_docstrings``). But it does so when each class is made, and
+    searches all loaded modules for it. That took half of the time in which a window's first form opens.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    #: What a field is called in messages.
+    #: The word for a field in messages.
     noun: ClassVar[str] = "setting"
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:
-        """Return checked, frozen values; `SettingsError` names each field that is unknown or out of range."""
+        """Return validated, frozen values. `SettingsError` names each field that is unknown or out of range."""
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
             raise SettingsError(validation_message(error, cls.noun, cls.model_fields)) from error
         except TypeError as error:
-            # From a validator that converts the value; pydantic does not catch it.
+            # It comes from a validator that converts the value; pydantic does not catch it.
             raise SettingsError(f"{cls.__name__}: {error}; got {dict(values)!r:.200}.") from error
 
     @classmethod
     def label_of(cls, field: str) -> str:
-        """Return the label of a field's control."""
+        """Return the label of a field's control: its title, or else its name in words."""
         if title := cls.model_fields[field].title:
             return title
         words = field.replace("min_", "minimum_").replace("max_", "maximum_").replace("_", " ")
@@ -65,7 +65,7 @@ class Declared(BaseModel):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """Return the schema as pydantic makes it, with the help of each field."""
+        """Return pydantic's schema with the help of each field as its description."""
         schema = handler(core_schema)
         for field, described in handler.resolve_ref_schema(schema).get("properties", {}).items():
             if text := cls.help_of(field):
@@ -75,7 +75,7 @@ class Declared(BaseModel):
 
 @cache
 def _strings(module: str) -> dict[str, dict[str, str]]:
-    """Return the strings below fields, by class and field; none where there is no source."""
+    """Return the strings below the fields of a module's classes, by class and field; empty without source code."""
     try:
         tree = ast.parse(inspect.getsource(sys.modules[module]))
     except (OSError, TypeError):

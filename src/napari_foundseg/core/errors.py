@@ -42,7 +42,7 @@ __all__ = [
 class FoundsegError(Exception):
     """Root of all errors of this package.
 
-    Not a `RuntimeError`: Qt's generator workers swallow those.
+    It is not a `RuntimeError`, since Qt's generator workers swallow those.
     """
 
 
@@ -71,7 +71,7 @@ class AxesError(FoundsegError, ValueError):
 
 
 class DTypeError(FoundsegError, TypeError):
-    """Pixels of a type that has no grey values."""
+    """Pixels of a dtype that has no grey values."""
 
 
 class PromptError(FoundsegError, ValueError):
@@ -83,27 +83,27 @@ class SettingsError(FoundsegError, ValueError):
 
 
 class ModelNotFoundError(FoundsegError, LookupError):
-    """A model name that is not in the catalogue, or a model that cannot do the task."""
+    """A model that is not in the catalogue, or that cannot do the task."""
 
 
 class CheckpointError(FoundsegError, ValueError):
-    """A weights file that is damaged, of another layout or not the one expected."""
+    """A weights file that is damaged, has another layout or is not the expected one."""
 
 
 class CodeNotAllowedError(CheckpointError):
-    """A model that runs Python of its own, to which the user has not agreed; the window asks."""
+    """A model that runs its own Python code, which the user has not allowed; the window asks."""
 
 
 class DownloadError(FoundsegError):
-    """Weights that cannot be downloaded, and why; the downloaded part is kept, unless the message says otherwise."""
+    """Weights that cannot be downloaded. The downloaded part is kept, unless the message says otherwise."""
 
 
 class OfflineError(DownloadError):
-    """The network is wanted while the user has switched it off."""
+    """A download that needs the network while the user has switched it off."""
 
 
 class ModelInUseError(FoundsegError):
-    """Weights that cannot be removed, since others need them."""
+    """Weights that cannot be removed because other models need them."""
 
 
 class PackageError(FoundsegError, ImportError):
@@ -111,19 +111,19 @@ class PackageError(FoundsegError, ImportError):
 
 
 class OutputError(FoundsegError, OSError):
-    """A file that cannot be written: a missing folder, no permission, a full disk, ids that do not fit."""
+    """A file that cannot be written, for example: a missing folder, no permission, a full disk, ids that do not fit."""
 
 
 class FolderLostError(OutputError):
-    """A folder of results that is gone, or whose name another has."""
+    """A folder of results that is gone or has been replaced by another of the same name."""
 
 
 class InputReplacedError(OutputError):
-    """An output that is an input, is inside one, or would take its place. No option allows it."""
+    """An output that is an input, is inside one, or would replace one. No option allows it."""
 
 
 class KeptError(OutputError):
-    """A file of the user, or a result that was edited since, is in the place of an output; it was not replaced."""
+    """An output whose path holds a file of the user or a result that was edited since. The file was not replaced."""
 
 
 class ChangedError(KeptError):
@@ -135,36 +135,36 @@ class WorklistError(FoundsegError, ValueError):
 
 
 class RecipeError(FoundsegError, ValueError):
-    """A recipe cannot be read, matches no image, or refers to something that does not exist."""
+    """A recipe that cannot be read, matches no image, or refers to something that does not exist."""
 
 
 class ReplayError(FoundsegError, ValueError):
-    """A result of which too little was written down to make it again."""
+    """A result whose record is too incomplete to make it again."""
 
 
 class EngineError(FoundsegError):
-    """The process that runs the models failed, ran out of memory or cannot be reached."""
+    """A model process that failed, ran out of memory or cannot be reached."""
 
 
 class EngineStartError(EngineError):
-    """No worker of a batch can be started."""
+    """A batch none of whose workers can be started."""
 
 
 class FilesNotSharedError(EngineStartError):
-    """A worker does not see the files of a batch under the paths that they have here."""
+    """A worker that does not find the files of a batch under the paths that they have here."""
 
 
 class ServerError(FoundsegError):
-    """A server that runs a model cannot be reached, is lost, too slow, of another version, or answers nonsense."""
+    """A model server that cannot be reached, was lost, is too slow, has another version, or sends an invalid answer."""
 
 
 class NoFreeWorkerError(EngineError):
-    """A scheduler has no worker that is not in use."""
+    """A scheduler without a free worker."""
 
 
 class WorkerLostError(EngineError):
-    """A worker of a batch ended before the work that it had been given."""
+    """A worker of a batch that ended before its work was done."""
 
 
 class Cancelled(FoundsegError):  # noqa: N818 - a cancelled run is not an error
-    """The user cancelled the run."""
+    """A run that the user cancelled."""

@@ -1,7 +1,7 @@
 """`Image`: an array with axes, normalisation, spacing and units, read slice by slice.
 
-Everything a model sees passes through `Image.rgb`: 8-bit RGB of one slice, from any dtype, number of
-axes or lazy array, so that the same picture is handed over by the window, Python and the command line.
+Every picture for a model comes from `Image.rgb`: 8-bit RGB of one slice, from any dtype, number of axes or lazy array.
+So the window, Python and the command line all hand over the same picture.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ __all__ = ["Image"]
 
 @dataclass(frozen=True, eq=False)
 class Image(MeasuredArray):
-    """Pixels with their axes, spacing and source. Immutable: for changed pixels, make a new one.
+    """Pixels with their axes, spacing and source. Immutable: make a new image for changed pixels.
 
     Parameters
     ----------
@@ -50,30 +50,29 @@ class Image(MeasuredArray):
         One letter of ``QTCZYX`` for every axis of `data`, such as ``"ZYX"`` or ``"YXC"``. By default a last
         axis of 3 or 4 is RGB(A) and leading axes are slices.
     channels : int or str, or tuple of these, optional
-        Which one to three channels become grey, or red, green and blue, by number from 0 or by name (see
-        `channel_numbers`). By default the first channel, but of three or four channels that come last RGB: where a
-        model expects grey pictures, tasks then take the one channel that holds the picture, if `found_colour` is one
-        colour or dyes on black. The attribute holds numbers.
+        The one to three channels that become grey, or red, green and blue, by number from 0 or by name (see
+        `channel_numbers`). By default the first channel; where three or four channels are the last axis, RGB. For a
+        model that expects grey pictures, tasks then use the one channel that holds the picture, if `found_colour` is
+        one colour or dyes on black. The attribute holds numbers.
     normalisation : Percentile or AsIs or MinMax or Limits or CTWindow, optional
-        How grey values become 8 bits. By default as the model that a task runs with expects; where no model is known,
-        as `Percentile()`.
+        How grey values become 8 bits. By default as the task's model expects; without a model, as `Percentile()`.
     spacing : mapping of str to float
         Size of a pixel along each axis, such as ``{"Z": 2.0, "Y": 0.5, "X": 0.5}``; 1 where absent.
     units : mapping of str to str
         Unit of each spacing, such as ``{"Y": "µm"}``; pixels where absent.
     source : str, optional
-        The file the pixels come from.
+        The file that the pixels come from.
     channel_names : tuple of str
-        Names of all channels in their order, where they have any.
+        Names of all channels in their order; empty if they have none.
     notes : tuple of str
-        What was chosen, left out or not applied when the image was read, one sentence each, for the user.
+        Sentences for the user about choices and omissions when the image was read.
     colour : FoundColour, optional
-        What the colours of an RGB image are, where that is known already; else it is measured when it is needed.
+        The kind of colours of an RGB image, if already measured; otherwise it is measured when needed.
     whole : Image, optional
-        The stack that a single slice was taken from: its colours and grey values are those of all slices.
+        The stack that a single slice was taken from. Colours and grey values are then measured on the stack.
     slab : Slab, optional
-        Neighbouring slices that are projected, such as ``Slab(mode="max", margins={"Z": (2, 2)})``: wherever a slice is
-        read, its projection is.
+        Neighbouring slices to project, such as ``Slab(mode="max", margins={"Z": (2, 2)})``. Reading a slice then
+        returns its projection.
 
     Raises
     ------
@@ -119,28 +118,28 @@ class Image(MeasuredArray):
 
     @property
     def chosen_channels(self) -> tuple[int, ...]:
-        """Numbers of the channels that are used; none where the image has no channel axis."""
+        """Numbers of the channels that are used; empty if the image has no channel axis."""
         return self.channels if isinstance(self.channels, tuple) else ()  # type: ignore[return-value] # numbers
 
     @property
     def is_rgb(self) -> bool:
-        """Whether the channels are red, green and blue, and alpha perhaps: three or four that come last."""
+        """Whether the last axis is three or four channels: red, green, blue and perhaps alpha."""
         return is_rgb(self._axes, self._count)
 
     @property
     def chooses_channels(self) -> bool:
-        """Whether somebody has chosen the channels that are used: they are neither the default ones nor measured."""
+        """Whether the user has chosen the channels: they are neither the default ones nor measured."""
         return not (isinstance(self.channels, DefaultChannels) or self.measured_channels)
 
     @property
     def measured_channels(self) -> bool:
-        """Whether the channels that are used are those that the colours of the image have given."""
+        """Whether the channels that are used follow from the measured colours of the image."""
         return self.colour is not None and self.colour.channels == self.chosen_channels
 
     @property
     def channel_choice(self) -> str:
-        """The channels that are used, such as ``channel 1 of 3 (DAPI)``; empty where there is no choice."""
-        # Colours of an RGB image are no channels to choose among, unless some of them were chosen.
+        """The channels that are used, such as ``channel 1 of 3 (DAPI)``; empty if there is no choice."""
+        # The colours of an RGB image are not a choice of channels, unless some of them were chosen.
         if (self.is_rgb and self.chosen_channels == (0, 1, 2)) or self._count < 2:
             return ""
         if self.colour is not None and self.measured_channels:
@@ -149,7 +148,7 @@ class Image(MeasuredArray):
 
     @property
     def found_colour(self) -> FoundColour | None:
-        """What the colours of an RGB image are, measured once on a sample of the stack; None where it is not RGB."""
+        """The kind of colours of an RGB image, measured once on a sample of the stack; None if it is not RGB."""
         return self.colour if self.colour is not None or not self.is_rgb else self._measured_colour
 
     @cached_property
@@ -165,19 +164,19 @@ class Image(MeasuredArray):
         expected : Percentile or AsIs or MinMax or Limits or CTWindow
             The normalisation that the model expects.
         colour : {'RGB', 'grey', 'one dye'}
-            What the model makes of an RGB image. RGB: it wants all three channels. Grey: pictures of one colour are
-            grey. One dye: of several dyes on black, one is used as a grey picture, too.
+            How the model uses an RGB image. RGB: it needs all three channels. Grey: a picture of one colour becomes
+            grey. One dye: also, one of several dyes on black becomes a grey picture.
 
         Returns
         -------
         Image
-            Itself where both were chosen, or where percentiles and RGB are expected, which is the default.
+            The image itself if both were chosen, or if the model expects percentiles and RGB, which is the default.
         """
         measures = colour != "RGB" and self.is_rgb and isinstance(self.channels, DefaultChannels)
         normalises = self.normalisation is None and expected != Percentile()
         if not measures and not normalises:
             return self
-        # The same object each time, since hashes of pixels are kept by object.
+        # Return the same object each time, since hashes of pixels are cached by object.
         seen: dict[Any, Image] = vars(self).setdefault("_seen", {})
         key = repr(expected), colour if measures else "RGB"
         if key not in seen:
@@ -196,7 +195,7 @@ class Image(MeasuredArray):
         return replace(self, channels=found.channels, normalisation=normalisation, colour=found)
 
     def at_level(self, number: int) -> Image:
-        """Return a level of the pyramid as an image of its own.
+        """Return a level of the pyramid as a separate image.
 
         Parameters
         ----------
@@ -206,7 +205,7 @@ class Image(MeasuredArray):
         Returns
         -------
         Image
-            With the spacing of its larger pixels; it has no source, since the file holds other pixels.
+            An image with the spacing of its larger pixels. It has no source, since the file's own pixels are finer.
         """
         if number == 0:
             return self
@@ -217,7 +216,7 @@ class Image(MeasuredArray):
         return replace(self, data=list(rest) if len(rest) > 1 else rest[0], spacing=spacing, source=None)
 
     def raw(self, index: tuple[int, ...] = (), box: tuple[int, int, int, int] | None = None) -> NDArray[Any]:
-        """Return the pixels of one slice, or of a box in it, as they are.
+        """Return the pixels of one slice, or of a box in it, unchanged.
 
         Parameters
         ----------
@@ -229,12 +228,12 @@ class Image(MeasuredArray):
         Returns
         -------
         (M, N) or (M, N, C) ndarray
-            With C = 3 where three channels were chosen.
+            The last axis holds the chosen channels if there are several.
         """
         return self._read(0, index, box)
 
     def rgb(self, index: tuple[int, ...] = (), box: tuple[int, int, int, int] | None = None) -> NDArray[np.uint8]:
-        """Return one slice, or a box in it, as the 8-bit RGB picture that models see.
+        """Return one slice, or a box in it, as the 8-bit RGB picture for a model.
 
         Parameters
         ----------
@@ -257,19 +256,19 @@ class Image(MeasuredArray):
         return np.ascontiguousarray(grey if grey.shape[-1] == 3 else np.repeat(grey, 3, axis=-1))
 
     def channel_numbers(self, chosen: int | str | tuple[int | str, ...] | None) -> tuple[int, ...] | None:
-        """Return channels given by name or number in the form that `channels` takes.
+        """Return numbers of channels given by name or number, in the form of the attribute `channels`.
 
         Parameters
         ----------
         chosen : int or str or tuple of int or str, or None
             Case is ignored unless two names differ in case only. Text that is the number of a channel, such as ``"2"``,
-            is that number, even if another channel has this name. Those of an RGB image are called red, green, blue
-            and alpha.
+            means that number, even if another channel has this name. The channels of an RGB image are named red,
+            green, blue and alpha.
 
         Returns
         -------
         tuple of int or None
-            None for None: the channels that `Image` takes by default.
+            None for None, which means the default channels.
 
         Raises
         ------
@@ -287,12 +286,12 @@ class Image(MeasuredArray):
         Parameters
         ----------
         other : Image
-            The other.
+            The image to compare with.
 
         Returns
         -------
         bool
-            True where everything but the pixels, which are not compared, is equal.
+            True if both hold the same array objects and all other fields are equal. Pixels are not compared.
         """
         same = len(self.levels) == len(other.levels) and all(map(operator.is_, self.levels, other.levels))
         named = ("axes", "channels", "chooses_channels", "normalisation", "slab", "spacing", "units", "source",
@@ -305,17 +304,17 @@ class Image(MeasuredArray):
         Returns
         -------
         str
-            Equal for equal content, whatever the memory layout; cheap on a lazy array.
+            Equal for equal content, whatever the memory layout. Cheap for a lazy array.
         """
         return self._fingerprint
 
     def only_channel(self) -> Image:
-        """Return an image of the one chosen channel of several.
+        """Return an image of the single chosen channel.
 
         Returns
         -------
         Image
-            It has no channel axis and no source; the image itself where no single channel was chosen.
+            An image without a channel axis and source; the image itself if no single channel of several was chosen.
         """
         if not self.channel_choice or len(self.chosen_channels) != 1:
             return self
@@ -332,8 +331,7 @@ class Image(MeasuredArray):
         Returns
         -------
         str
-            The same whichever channels are used, and with and without a slab: whose objects they are does not depend on
-            that.
+            Independent of the chosen channels and of a slab, since neither changes which image the objects belong to.
         """
         return self._identity
 
@@ -347,7 +345,7 @@ class Image(MeasuredArray):
     def _fingerprint(self) -> str:
         digest = hashlib.blake2b(digest_size=16)
         digest.update(f"{self.dtype.str[1:]} {self._axes} {self.shape} {self.chosen_channels}".encode())
-        # Of the slices as they are: whoever compares pixels need not know how they are seen.
+        # Hash the slices without a slab: whoever compares pixels need not know how they are projected.
         sample = self.without_slab()._sample()
         digest.update(sample.astype(sample.dtype.newbyteorder("="), copy=False).tobytes())
         return digest.hexdigest()
@@ -373,23 +371,23 @@ class Image(MeasuredArray):
         return projected
 
     def without_slab(self) -> Image:
-        """Return the image with its slices as they are.
+        """Return the image with its slices not projected.
 
         Returns
         -------
         Image
-            Itself where it has no slab.
+            The image itself if it has no slab.
         """
         return self if self.slab is None else replace(self, slab=None)
 
     def _sample(self) -> NDArray[Any]:
-        """Return up to about a million pixels, spread over the slices of a coarse enough level."""
+        """Return up to about a million pixels, spread over the slices of a sufficiently coarse level."""
         return flat(self._planes()[0])
 
     def _planes(
         self, most: int = 0, channels: tuple[int, ...] | None = None
     ) -> tuple[list[NDArray[Any]], tuple[float, float]]:
-        """Return a sample, as `sample_planes` does, of the chosen channels or of others."""
+        """Return a sample from `sample_planes`, of the chosen channels or of `channels`."""
         at = self._axes.index("Y"), self._axes.index("X")
         sizes = [int(level.shape[at[0]] * level.shape[at[1]]) for level in self.levels]
         return sample_planes(

@@ -9,21 +9,21 @@ from numpy.typing import NDArray
 
 __all__ = ["Overlap", "add_mask", "common_dtype", "label_dtype", "label_sizes", "plane_view"]
 
-#: Who has a pixel that both an object and a mask want.
+#: Whether an object or a new mask gets a pixel that both cover.
 Overlap = Literal["keep others", "overwrite", "fill free only"]
-#: Pixels that are counted at once, so that other threads have their turn between.
+#: Pixels to count at once, so that other threads can run in between.
 _CHUNK = 1 << 20
-#: Largest id that a list of all ids is made for.
+#: Largest id for which ids are counted in an array of all ids.
 _DENSE = 1 << 20
 
 
 def label_dtype(largest: int) -> np.dtype[np.unsignedinteger[Any]]:
-    """Return the narrowest dtype for ids, uint16 or wider."""
+    """Return the narrowest unsigned dtype that holds ids up to `largest`, at least uint16."""
     return np.promote_types(np.uint16, np.min_scalar_type(largest))
 
 
 def common_dtype(*dtypes: Any) -> np.dtype[np.integer[Any]]:
-    """Return an integer dtype for ids of several dtypes: NumPy's own for ``int64`` and ``uint64`` is a float.
+    """Return an integer dtype for ids of several dtypes. NumPy alone makes ``int64`` and ``uint64`` a float.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def label_sizes(labels: NDArray[Any]) -> dict[int, int]:
     Returns
     -------
     dict of int to int
-        By id, those in use only, the background among them.
+        Pixels by id, for all ids in use, background included.
     """
     sizes: dict[int, int] = {}
     flat = labels.reshape(-1)
@@ -67,7 +67,7 @@ def plane_view(labels: NDArray[Any], axes: str, index: tuple[int, ...]) -> NDArr
     axes : str
         A letter for each of its axes, such as ``"ZYX"``.
     index : tuple of int
-        The slice, one number for each axis but Y and X, in the array's order.
+        The slice: one number for each axis except Y and X, in the array's order.
 
     Returns
     -------
@@ -89,12 +89,12 @@ def add_mask(plane: NDArray[Any], crop: NDArray[np.bool_], label: int, overlap: 
     crop : (M, N) ndarray of bool
         The mask.
     overlap : {'keep others', 'overwrite', 'fill free only'}
-        Whether pixels of other objects stay theirs: not if it is ``overwrite``.
+        ``overwrite`` also takes pixels of other objects; the other two write free pixels only.
 
     Returns
     -------
     bool
-        Whether the mask got a pixel.
+        Whether any pixel was written.
     """
     free = crop if overlap == "overwrite" else crop & (plane == 0)
     plane[free] = label

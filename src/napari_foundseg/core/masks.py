@@ -1,7 +1,7 @@
-"""Masks kept as bounding box + crop, with scores; their overlaps and the rule that makes labels of them.
+"""Masks stored as bounding box and crop, with scores; their overlaps, and the rule for painting them as labels.
 
-**Who wins a pixel** where masks overlap: the mask of higher predicted IoU; of equal ones the smaller;
-of equal ones again the earlier in the list.
+**Who wins a pixel** where masks overlap: the mask of higher predicted IoU; if equal, the smaller mask; if equal again,
+the earlier in the list.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["Mask", "Nesting", "intersection", "iou", "paint"]
 
 #: First and last row and column of a slice, (y0, x0, y1, x1), both included.
 Box = tuple[int, int, int, int]
-#: Who wins a pixel of several masks.
+#: The mask that wins a pixel of several masks.
 Nesting = Literal["best score", "smaller", "larger"]
 #: The box of a mask without a pixel: its last row and column are before its first.
 EMPTY_BOX: Box = (0, 0, -1, -1)
@@ -41,7 +41,7 @@ class Mask:
     index : tuple of int
         The slice; empty for a single image.
     label : int
-        The object that the mask is a candidate for; 0 where every mask is an object of its own.
+        The object for which the mask is a candidate; 0 if every mask is a separate object.
     class_id : int
         Its class.
     """
@@ -61,7 +61,7 @@ class Mask:
 
     @classmethod
     def from_array(cls, mask: NDArray[Any], offset: tuple[int, int] = (0, 0), **scores: Any) -> Self:
-        """Make a mask from a boolean array.
+        """Return the mask of a boolean array.
 
         Parameters
         ----------
@@ -93,7 +93,7 @@ class Mask:
         return int(np.count_nonzero(self.crop))
 
     def moved(self, dy: int, dx: int) -> Self:
-        """Return the mask shifted by whole pixels; an empty one unchanged.
+        """Return the mask shifted by whole pixels. An empty mask is returned unchanged.
 
         Parameters
         ----------
@@ -107,7 +107,7 @@ class Mask:
 
 
 def intersection(a: Mask, b: Mask) -> int:
-    """Return how many pixels two masks of one slice share."""
+    """Return the number of pixels that two masks of one slice share."""
     y0 = max(a.box[0], b.box[0])
     x0 = max(a.box[1], b.box[1])
     y1 = min(a.box[2], b.box[2])
@@ -131,29 +131,29 @@ def iou(a: Mask, b: Mask) -> float:
 
 
 def by_rank(masks: Sequence[Mask], rule: Nesting = "best score") -> list[int]:
-    """Return the positions of masks from the one that wins a pixel first to the one that wins it last.
+    """Return the positions of masks, sorted by who wins a pixel: the winner first.
 
     Parameters
     ----------
     rule : str
-        Who wins first: the mask of the best score, the smaller, or the larger one.
+        Who wins: the mask of the best score, the smaller, or the larger one.
 
     Returns
     -------
     list of int
-        Sorted by the rule; equal ones by the rule of this module.
+        Sorted by `rule`; ties are sorted by the rule of this module.
     """
     size = {"best score": 0, "smaller": 1, "larger": -1}[rule]
     return sorted(range(len(masks)), key=lambda i: (size * masks[i].area, -masks[i].predicted_iou, masks[i].area, i))
 
 
 def paint(plane: NDArray[Any], masks: Iterable[tuple[int, Mask]], rule: Nesting = "best score") -> None:
-    """Write masks into a label image of one slice; where they overlap, the rule of this module decides.
+    """Write masks into a label image of one slice. Where masks overlap, `rule` decides, then the rule of this module.
 
     Parameters
     ----------
     plane : (M, N) ndarray of unsigned int
-        Written in place, wherever a mask is set.
+        The label image, written in place where a mask is set.
     """
     numbered = list(masks)
     for i in reversed(by_rank([mask for _, mask in numbered], rule)):

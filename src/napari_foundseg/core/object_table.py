@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["TABLE_COLUMNS", "named_classes", "object_table", "table_of"]
 
 
-#: Columns of every object table; the slice's indices (``z``, ``t``) follow where there are slices.
+#: Columns of every object table. Where there are slices, their indices (``z``, ``t``) follow.
 TABLE_COLUMNS = ("label", "class", "predicted_iou", "stability_score", "y0", "x0", "y1", "x1", "area")
 
 
@@ -29,21 +29,21 @@ def object_table(
     stability_score: Sequence[float] | NDArray[Any],
     classes: Sequence[int] | NDArray[Any] | None = None,
 ) -> pd.DataFrame:
-    """Measure every object of a label image; an object in several slices has the first of them in its row.
+    """Measure every object of a label image. The row of an object in several slices has the first of them.
 
     Parameters
     ----------
     axes : str
         The axes of `labels`.
     predicted_iou, stability_score : (n,) sequence of float
-        Scores of objects 1 to n; their length says how many rows there are, empty objects included.
+        Scores of objects 1 to n. Their length is the number of rows, empty objects included.
     classes : (n,) sequence of int, optional
         The class of each object; 1 by default.
 
     Returns
     -------
     pandas.DataFrame
-        One row an object, in order of its label.
+        One row per object, in order of the labels.
     """
     from scipy import ndimage
 
@@ -66,7 +66,7 @@ def table_of(
     stability_score: Sequence[float] | NDArray[Any],
     classes: Sequence[int] | NDArray[Any] | None = None,
 ) -> pd.DataFrame:
-    """Lay out the table of objects 1 to n.
+    """Make the table of objects 1 to n from their areas and boxes.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def table_of(
     Returns
     -------
     pandas.DataFrame
-        With `TABLE_COLUMNS` and a column for each axis of slices.
+        The table with `TABLE_COLUMNS` and a column for each axis of slices.
     """
     import pandas as pd
 
@@ -108,6 +108,6 @@ def named_classes(table: pd.DataFrame, classes: ClassTable) -> pd.DataFrame:
     Parameters
     ----------
     table : pandas.DataFrame
-        With the column ``class``.
+        A table with the column ``class``.
     """
     return table.assign(class_name=[classes.name_of(int(number)) for number in table["class"]])

@@ -1,6 +1,6 @@
-"""`Painting`: numbered masks that become a label image when one is needed.
+"""`Painting`: numbered masks that are drawn as a label image when one is needed.
 
-One mask of a stack is a few kilobytes, its label image as large as the stack.
+A mask takes a few kilobytes; the label image is as large as the whole stack.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ __all__ = ["Painting"]
 
 @dataclass(frozen=True, eq=False)
 class Painting:
-    """Masks with their objects' ids; where they overlap, the rule of `core.masks` decides.
+    """Masks with the ids of their objects. Where they overlap, the rule of `core.masks` decides.
 
     Parameters
     ----------
     shape : tuple of int
-        Of the label image.
+        The shape of the label image.
     axes : str
         A letter for each axis of it.
     masks : tuple of Mask
-        Of any slices.
+        Masks of any slices.
     ids : tuple of int, optional
-        The object of each mask; several masks, each in a slice of its own, may be of one object. By default mask i is
-        object i + 1.
+        The object of each mask. An object may have several masks, each in another slice. By default mask i is object
+        i + 1.
     """
 
     shape: tuple[int, ...]
@@ -45,20 +45,20 @@ class Painting:
     ids: tuple[int, ...] | None = None
 
     def draw(self) -> NDArray[np.unsignedinteger[Any]]:
-        """Draw the label image."""
+        """Draw and return the label image."""
         labels = np.zeros(self.shape, label_dtype(max(self._ids, default=0)))
         for index, group in self._by_slice().items():
             paint(plane_view(labels, self.axes, index), group)
         return labels
 
     def table(self) -> pd.DataFrame:
-        """Measure the objects as they would be drawn, without drawing the whole.
+        """Measure the objects as they would be drawn, without drawing the whole label image.
 
         Returns
         -------
         pandas.DataFrame
-            As `core.result.object_table`; a mask of which nothing is left keeps its row. An object in several slices
-            has one row: with the first of them, the area in all, and the mean of its scores.
+            The columns of `core.object_table.object_table`. A mask without any pixel left keeps its row. An object in
+            several slices has one row: the first of them, its total area, and the mean of its scores.
         """
         from napari_foundseg.core.object_table import table_of
 
@@ -89,7 +89,7 @@ class Painting:
 
 
 def _by_object(table: pd.DataFrame, slices: Sequence[str]) -> pd.DataFrame:
-    """Return one row an object of a table with one row a mask; of empty masks only where an object has no others."""
+    """Merge a table with one row per mask into one row per object. Drop empty masks of objects that have others."""
     full = table["area"] > 0
     table = table[full | ~table["label"].isin(table.loc[full, "label"])]
     first = dict.fromkeys(("class", "y0", "x0", *slices), "min")
@@ -99,7 +99,7 @@ def _by_object(table: pd.DataFrame, slices: Sequence[str]) -> pd.DataFrame:
 
 
 def _measure(group: list[tuple[int, Mask]], areas: NDArray[np.int64], boxes: NDArray[np.int64]) -> None:
-    """Fill in area and box of the masks of one slice, on a canvas no larger than all of them together."""
+    """Fill in area and box of the masks of one slice, on a canvas as large as their common bounding box."""
     from scipy import ndimage
 
     full = [(label, mask) for label, mask in group if mask.crop.size]

@@ -1,4 +1,4 @@
-"""`Prompt`: points, a box and a mask that mean one object."""
+"""`Prompt`: points, a box and a mask that mark one object."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ __all__ = ["Prompt"]
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """Points, a box and a mask that mean one object, in data pixels of one slice.
+    """Points, a box and a mask that mark one object, in data pixels of one slice.
 
     Parameters
     ----------
     points : sequence of sequence of float
-        N points, each ``(y, x)``, or with the slice's indices before, ``(z, y, x)``, in the order of the
+        N points, each ``(y, x)``, or with the slice's indices first, such as ``(z, y, x)``, in the order of the
         image's axes. Integers are pixel centres.
     labels : sequence of int
-        One a point: 1 is on the object, 0 is not. All 1 by default.
+        One per point: 1 is on the object, 0 is not. All 1 by default.
     box : sequence of float, optional
         First and last pixel of the object's bounding box, both included: ``(y0, x0, y1, x1)``, or with
         the slice's indices in both corners, ``(z, y0, x0, z, y1, x1)``.
     mask : array-like of bool, optional
         (M, N) rough mask of the object in its slice.
     index : sequence of int, optional
-        The slice of a prompt that has a mask only, in an image with slices.
+        The slice of a prompt with only a mask, in an image with slices.
 
     Raises
     ------
@@ -109,12 +109,12 @@ class Prompt:
         return index, Prompt(in_plane[:n].tolist(), self.labels, box, self.mask)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the prompt as plain numbers and text, to be read by `from_json`.
+        """Return the prompt as plain numbers and text, for `from_json`.
 
         Returns
         -------
         dict
-            With the keys that are set; the mask as base64 of its zlib-compressed packed bits.
+            Only the keys that are set. The mask is the base64 text of its zlib-compressed packed bits.
         """
         out: dict[str, Any] = {}
         if self.points:
@@ -130,7 +130,7 @@ class Prompt:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Self:
-        """Return the prompt that `to_json` wrote.
+        """Return the prompt that a result of `to_json` describes.
 
         Parameters
         ----------
@@ -145,7 +145,7 @@ class Prompt:
         Raises
         ------
         PromptError
-            If it is something else.
+            If `value` is not such a dict.
         """
         value = dict(value)
         if unknown := value.keys() - cls.__dataclass_fields__.keys():
@@ -172,7 +172,7 @@ class Prompt:
 
 
 def _unpacked(stored: dict[str, Any]) -> NDArray[np.bool_]:
-    """Read a mask; it is not made larger than its own shape says."""
+    """Return a stored mask. At most as many bytes are decompressed as its shape needs."""
     try:
         height, width = (int(n) for n in stored["shape"])
         size = height * width
@@ -221,7 +221,10 @@ def _clipped_box(box: NDArray[np.float64], height: int, width: int) -> NDArray[n
 def _check_inside(
     coordinates: NDArray[np.float64], n_points: int, index: tuple[int, ...], shape: Sequence[int], slices: list[int]
 ) -> None:
-    """Refuse a slice or point outside the image; a box may extend beyond the edge, but not be wholly outside."""
+    """Raise `PromptError` for a slice or point outside the image.
+
+    A box may extend beyond the edge, but not be wholly outside.
+    """
     size = np.asarray(shape, float)
     points = coordinates[:n_points]
     corners = coordinates[n_points:]

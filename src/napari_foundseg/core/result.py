@@ -30,19 +30,19 @@ class Segmentation:
     Parameters
     ----------
     pixels : ndarray of unsigned int, or Painting
-        The labels, or the masks that they are drawn of when they are first asked for.
+        The labels, or the masks from which they are drawn at first access.
     table : pandas.DataFrame
-        A row per object with `TABLE_COLUMNS`: boxes are inclusive, the area is in pixels of `labels`.
+        One row per object with `TABLE_COLUMNS`. Boxes are inclusive; the area is in pixels of `labels`.
     classes : ClassTable
         The classes that the numbers in the table's column ``class`` and in `semantic` refer to.
     provenance : dict
-        JSON-able; enough to run the task again.
+        JSON-serialisable record, sufficient to run the task again.
     masks : tuple of Mask, optional
         Candidates before the overlap rule, with their scores.
     maps : dict of tuple to ndarray, optional
-        Float maps of each slice from which the labels derive: ``{index: (C, M, N) array}``, such as one map a concept.
+        Float maps of each slice from which the labels derive, ``{index: (C, M, N) array}``, such as a map per concept.
     semantic : ndarray of unsigned int, optional
-        Class of each pixel, the shape of `labels`.
+        Class of each pixel, in the shape of `labels`.
     """
 
     pixels: NDArray[Any] | Painting
@@ -68,22 +68,22 @@ class Segmentation:
 
     @cached_property
     def labels(self) -> NDArray[Any]:
-        """The image's shape without channels, uint16 or wider; 0 is background."""
+        """Label image in the image's shape without channels, uint16 or wider; 0 is background."""
         return self.pixels.draw() if isinstance(self.pixels, Painting) else self.pixels
 
     @property
     def count_in_words(self) -> str:
-        """How many objects there are; of a stack, in how many slices, and whether they are linked."""
+        """The number of objects in words; for a stack, also the number of slices and whether objects are linked."""
         return count_in_words(len(self), self.pixels.shape, self.provenance)
 
     @property
     def channel_choice(self) -> str:
-        """Which of several channels were used, such as ``channel 1 of 3 (DAPI)``; empty where there is only one."""
+        """The channels of several that were used, such as ``channel 1 of 3 (DAPI)``; empty if there is only one."""
         return str(self.provenance.get("image", {}).get("channel_choice", ""))
 
     @property
     def size_choice(self) -> str:
-        """The diameter of the objects, where it was found, such as ``diameter 83 pixels (image shrunk to 25 %)``."""
+        """The diameter of the objects, if it was found, such as ``diameter 83 pixels (image shrunk to 25 %)``."""
         return size_in_words(self.provenance)
 
     def __len__(self) -> int:
@@ -100,17 +100,17 @@ def _check_labels(labels: NDArray[Any], table: pd.DataFrame) -> None:
 
 
 def size_in_words(provenance: Mapping[str, Any]) -> str:
-    """Return the diameter of the objects of a run, where it was found.
+    """Return the diameter of a run's objects in words, if the run found it.
 
     Parameters
     ----------
     provenance : mapping
-        Of the run.
+        The provenance of the run.
 
     Returns
     -------
     str
-        Empty where it was given, or where nothing was found.
+        Empty if the user set the diameter, or if none was found.
     """
     size = provenance.get("size", {})
     if not str(size.get("how", "")).startswith("found") or not size.get("diameter"):
@@ -128,16 +128,16 @@ def count_in_words(n: int, shape: tuple[int, ...], provenance: Mapping[str, Any]
     Parameters
     ----------
     n : int
-        How many.
+        Number of objects.
     shape : tuple of int
-        Of the labels.
+        Shape of the labels.
     provenance : mapping
-        Of their run.
+        The provenance of the run.
 
     Returns
     -------
     str
-        Of a stack, also in how many slices, and whether they are linked.
+        For a stack, also the number of slices and whether the objects are linked.
     """
     found = "No objects" if not n else "1 object" if n == 1 else f"{n} objects"
     linked = provenance.get("linked")

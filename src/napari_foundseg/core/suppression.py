@@ -1,6 +1,6 @@
-"""From raw masks to those that are kept: thresholds and suppression by boxes, as SAM's automatic mask generator does.
+"""Select masks by thresholds and suppression of boxes, as SAM's automatic mask generator does.
 
-No model and no torch is needed, so a threshold that moves acts at once. Kirillov et al., Segment Anything, ICCV 2023,
+It needs no model and no torch, so a moved threshold takes effect at once. Kirillov et al., Segment Anything, ICCV 2023,
 appendix B; `segment_anything.SamAutomaticMaskGenerator`.
 """
 
@@ -20,12 +20,12 @@ __all__ = ["boxes_of", "select", "suppress", "suppress_masks"]
 def select(
     masks: Sequence[Mask], *, pred_iou_thresh: float, stability_score_thresh: float, box_nms_thresh: float
 ) -> list[Mask]:
-    """Keep the masks that the generator keeps.
+    """Return the masks that SAM's automatic mask generator keeps.
 
     Parameters
     ----------
     masks : sequence of Mask
-        Of any number of slices; suppression acts within each.
+        Masks of any number of slices. Suppression acts within each slice.
     pred_iou_thresh : float
         Predicted IoU that a mask must exceed; 0 keeps all.
     stability_score_thresh : float
@@ -59,20 +59,20 @@ def boxes_of(masks: Sequence[Mask]) -> NDArray[np.float32]:
     Returns
     -------
     (K, 4) ndarray of float32
-        (x0, y0, x1, y1): first and last column and row, as the reference counts them.
+        (x0, y0, x1, y1): first and last column and row, in the order of the reference.
     """
     return np.array([m.box for m in masks], np.float32).reshape(-1, 4)[:, [1, 0, 3, 2]]
 
 
 def suppress(boxes: NDArray[np.float32], scores: NDArray[Any], threshold: float) -> list[int]:
-    """Drop each box whose IoU with a better one that is kept exceeds a threshold, as ``torchvision.ops.nms`` does.
+    """Drop each box whose IoU with a better kept box exceeds a threshold, as ``torchvision.ops.nms`` does.
 
     Parameters
     ----------
     boxes : (K, 4) ndarray of float32
         (x0, y0, x1, y1).
     scores : (K,) ndarray of float
-        The higher is kept; of equal ones the earlier.
+        The box of higher score is kept; of equal ones the earlier.
     threshold : float
         Largest IoU that two kept boxes may have. An IoU equal to it counts as its float32 rounding: 9/30 exceeds 0.3.
 
@@ -96,19 +96,19 @@ def suppress(boxes: NDArray[np.float32], scores: NDArray[Any], threshold: float)
         shared = np.maximum(width, 0) * np.maximum(height, 0)
         with np.errstate(invalid="ignore"):
             # Two boxes without an area give NaN, which suppresses nothing.
-            # Compared as float64, as torchvision does: an IoU that is the threshold is rounded, and may exceed it.
+            # Compare as float64, as torchvision does: an IoU equal to the threshold is rounded, and may exceed it.
             overlap = (shared / (areas[i] + areas[rest] - shared)).astype(np.float64)
             left[rest] = ~(overlap > threshold)
     return kept
 
 
 def suppress_masks(masks: Sequence[Mask], scores: Sequence[float], threshold: float) -> list[int]:
-    """Drop each mask whose IoU with a better one that is kept exceeds a threshold.
+    """Drop each mask whose IoU with a better kept mask exceeds a threshold.
 
     Parameters
     ----------
     masks : sequence of Mask
-        Of one slice.
+        Masks of one slice.
     scores : sequence of float
         The higher is kept; of equal ones the earlier.
     threshold : float

@@ -1,4 +1,4 @@
-"""Messages of pydantic in plain words."""
+"""Validation errors of pydantic in plain words."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _LONGEST = 100
 
 
 def validation_message(error: ValidationError, noun: str = "field", names: Iterable[str] = ()) -> str:
-    """Name each wrong field, its value and the expected values.
+    """Return a message with each wrong field, its value and the expected values.
 
     Parameters
     ----------
     names : iterable of str
-        The existing names, for the message about an unknown one.
+        The valid names, for the message about an unknown one.
 
     Returns
     -------
@@ -30,7 +30,7 @@ def validation_message(error: ValidationError, noun: str = "field", names: Itera
     for item in items:
         place = item["loc"]
         if item["type"] == "too_short" and any(len(p) > len(place) and p[: len(place)] == place for p in places):
-            # Too short only because pydantic left out its invalid items.
+            # It is too short only because pydantic left out its invalid items.
             continue
         name = ".".join(map(str, place)) or "the whole"
         if item["type"] == "extra_forbidden":

@@ -1,13 +1,13 @@
-"""Instances from an instance decoder's maps: seeds and a watershed.
+"""Instances from the maps of an instance decoder: seeds and a watershed.
 
-The layout is micro-sam's (Archit et al., Nature Methods 2025): foreground, distance to the centre and
-distance to the boundary, both distances *small* deep inside and 1 at the border.
+The layout is micro-sam's (Archit et al., Nature Methods 2025): foreground, distance to the centre and distance to the
+boundary. Both distances are *small* deep inside an object and 1 at its border.
 
-The layout is common, the quantities are not, so that thresholds of one model mean something else for another: each row
-of the catalogue has its own (`models.row_defaults`). With d the distance of a pixel to the boundary of its object,
-micro-sam's boundary distance is 1 - d / d_max, d_max being the object's largest, so that every object reaches 0 and a
-threshold cuts all at the same share of their depth; foundseg-tiny's is 1.5 / (1.5 + d), d in pixels, so that a
-threshold cuts all at the same depth and a small object never comes near 0.
+Models share the layout but not the quantities, so a threshold of one model means something else for another. Each row
+of the catalogue therefore has its own thresholds (`models.row_defaults`). Let d be the distance of a pixel to the
+boundary of its object. micro-sam's boundary distance is 1 - d / d_max, where d_max is the object's largest d: every
+object reaches 0, and a threshold cuts all objects at the same share of their depth. foundseg-tiny's is 1.5 / (1.5 + d),
+d in pixels: a threshold cuts all objects at the same depth, and a small object never comes near 0.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from napari_foundseg.core.labels import label_dtype
 __all__ = ["instance_scores", "instances"]
 
 _EIGHT = np.ones((3, 3), bool)
-#: Shares of the centre's threshold at which seeds may fall apart.
+#: Shares of the centre threshold at which a seed may split into several.
 _SHARES = (0.85, 0.7, 0.55, 0.4, 0.3)
-#: Pixels of a part that counts as a seed of its own: fewer are noise.
+#: Least pixels of a part that counts as a seed; smaller parts are noise.
 _SMALLEST_SEED = 6
-#: Boundary distance by which the lowest pass between two parts of a seed lies above the shallower's deepest place, if
-#: they are two objects; chosen on `val` and `train`.
+#: Two parts of a seed are two objects if the lowest pass between them is at least this much above the deepest place of
+#: the shallower part (in boundary distance). Chosen on `val` and `train`.
 _RIDGE = 0.04
 #: Steps (rows, columns) to half of a pixel's eight neighbours.
 _STEPS = ((0, 1), (1, 0), (1, 1), (1, -1))
@@ -44,13 +44,13 @@ def instances(
     foreground_smoothing: float = 0.0,
     min_area: int = 0,
 ) -> NDArray[np.unsignedinteger[Any]]:
-    """Turn decoder maps of one slice into a label image.
+    """Make a label image from the decoder maps of one slice.
 
-    Seeds are the connected parts where foreground is above, and both distances are below, their
-    thresholds; one that falls apart as the centre's threshold sinks is several. A watershed on the boundary
-    distance floods from them through the foreground. What came of the parts of one seed is joined again where hardly a
-    ridge lies between (the dynamics of a watershed's basin; Grimaud, SPIE 1769, 1992). Given maps in which equal depth
-    has equal value in all objects, touching objects come back pixel by pixel.
+    Seeds are the connected parts where the foreground is above its threshold and both distances are below theirs. A
+    seed that falls apart at a lower centre threshold becomes several seeds. A watershed on the boundary distance
+    floods from the seeds through the foreground. Regions from parts of one seed are joined again if the ridge
+    between them is low (the dynamics of a watershed's basin; Grimaud, SPIE 1769, 1992). If equal depth has an equal
+    value in all objects, touching objects are recovered exactly.
 
     Parameters
     ----------
@@ -63,11 +63,11 @@ def instances(
     boundary_threshold : float
         Largest boundary distance of a seed's pixels.
     seed_smoothing : float
-        Standard deviation, in pixels, by which both distances are smoothed before seeds are looked for.
+        Standard deviation, in pixels, of the smoothing of both distances before seeds are searched.
     foreground_smoothing : float
-        Standard deviation, in pixels, by which the foreground probability is smoothed before its threshold.
+        Standard deviation, in pixels, of the smoothing of the foreground probability before its threshold.
     min_area : int
-        Objects of fewer pixels are dropped.
+        Objects with fewer pixels are dropped.
 
     Returns
     -------
@@ -85,8 +85,8 @@ def instances(
     origin = np.zeros(int(markers.max(initial=0)) + 1, np.int64)
     origin[markers] = whole
     height = maps[2].astype(np.float32, copy=False)
-    # Eight neighbours, so that the corner of an object is reached from its own inside before it is reached
-    # from an equally shallow pixel of the neighbour.
+    # Flood to eight neighbours, so that the corner of an object is reached from its own inside before it is
+    # reached from an equally shallow pixel of the neighbour.
     labels = watershed(height, markers, connectivity=_EIGHT, mask=foreground)
     labels = _joined(labels, origin, height)
     areas = np.bincount(labels.ravel())
@@ -98,10 +98,10 @@ def instances(
 
 
 def _parted(markers: NDArray[Any], centre: NDArray[Any], threshold: float) -> NDArray[Any]:
-    """Take a seed of which two or more parts are left at a lower threshold for as many seeds.
+    """Split each seed that has two or more large parts at a lower threshold into these parts.
 
-    Where nuclei touch, the decoder is less sure of the border than within one: a single threshold either joins them or
-    loses shallow ones.
+    Where nuclei touch, the decoder is less sure of the border than within a nucleus. A single threshold either joins
+    such nuclei or loses shallow ones.
     """
     from scipy import ndimage
 
@@ -121,7 +121,10 @@ def _parted(markers: NDArray[Any], centre: NDArray[Any], threshold: float) -> ND
 
 
 def _joined(labels: NDArray[Any], origin: NDArray[Any], height: NDArray[Any]) -> NDArray[Any]:
-    """Give parts of one seed, `origin` of their labels, one number where hardly a ridge of `height` lies between."""
+    """Give labels of one seed the same number if the ridge of `height` between them is low.
+
+    `origin` is the seed of each label.
+    """
     from scipy import ndimage
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -135,7 +138,7 @@ def _joined(labels: NDArray[Any], origin: NDArray[Any], height: NDArray[Any]) ->
     deepest = np.asarray(ndimage.minimum(height, labels_of_several, pairs.ravel()), float).reshape(pairs.shape)
     alike = pairs[passes - deepest.max(axis=1) < _RIDGE]
     graph = coo_array((np.ones(len(alike)), alike.T), (len(origin), len(origin)))
-    # Label 0 is the first and joined with none: its group is 0.
+    # Label 0 comes first and is joined with no other, so its group is 0.
     groups: NDArray[Any] = connected_components(graph, directed=False)[1].astype(labels.dtype)
     joined: NDArray[Any] = groups[labels]
     return joined
@@ -144,7 +147,7 @@ def _joined(labels: NDArray[Any], origin: NDArray[Any], height: NDArray[Any]) ->
 def _passes(
     labels: NDArray[Any], origin: NDArray[Any], height: NDArray[Any]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the pairs of labels of one origin that touch, (P, 2), and the lowest pass between the two of each."""
+    """Return the pairs of touching labels of one origin, (P, 2), and the height of the lowest pass of each pair."""
     keys = [np.empty(0, np.int64)]
     heights = [np.empty(0)]
     rows, columns = labels.shape
@@ -178,21 +181,21 @@ def instance_scores(
     Parameters
     ----------
     maps : (3, M, N) ndarray of float
-        The maps that `labels` were made of.
+        The maps from which `labels` were made.
     labels : (M, N) ndarray of int
         Ids 1 to n.
     calibration : sequence of float, optional
         (constant, weight of doubt, weight of shallowness), fitted on annotated images. Doubt is the mean of p (1 - p)
-        over the object, p being the foreground probability; shallowness is its least centre distance.
+        over the object, where p is the foreground probability. Shallowness is the object's least centre distance.
 
     Returns
     -------
     predicted_iou : (n,) ndarray of float
-        0 to 1: the expected IoU with the true object. Without a calibration the mean foreground probability, which
-        promises too much.
+        0 to 1: the expected IoU with the true object. Without a calibration it is the mean foreground probability,
+        which is too high.
     stability_score : (n,) ndarray of float
-        Share of the object's pixels whose foreground probability is above 0.75: how little of it
-        would go if the threshold rose.
+        Share of the object's pixels whose foreground probability is above 0.75: the part that would remain at a
+        higher threshold.
     """
     from scipy import ndimage
 

@@ -1,1 +1,1 @@
-"""Runs tasks in workers: processes of our own, or those of a scheduler that the user names."""
+"""Running tasks in workers: our own processes, or those of a scheduler that the user names."""

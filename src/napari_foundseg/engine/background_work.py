@@ -1,4 +1,4 @@
-"""Work of the engine's process that is not a run of a task, such as a download: it goes on beside runs."""
+"""Work of the engine's process other than task runs, such as a download; it happens in parallel with runs."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ _log = logging.getLogger(__name__)
 
 
 class BackgroundWork:
-    """A function that the engine's process calls; made by `Engine.work`.
+    """A function call in the engine's process; made by `Engine.work`.
 
     Parameters
     ----------
     function : callable
         A function of a module that the process can import. It is called with the argument and a `StageContext`, and
-        should look at `cancelled` of the latter several times a second.
+        should call the context's `cancelled` several times a second.
     argument : object
         Its first argument, sent as a pickle.
     computes : bool
-        Whether it waits its turn behind runs of tasks, since it needs the processor; others go on beside them.
+        Whether it needs the processor, and so waits its turn among the runs of tasks; other work happens in parallel.
     progress : callable, optional
-        Called with the share done and words, on a thread of the engine.
+        Called with the share that is done and a description, on a thread of the engine.
     on_end : callable
-        Called once with the work when it has ended.
+        Called once with the work, after it has ended.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class BackgroundWork:
         self._cancelled = False
 
     def cancel(self) -> None:
-        """Ask the function to stop; the work ends when it has."""
+        """Ask the function to stop; the work ends when the function does."""
         with self._lock:
             self._cancelled = True
             cancel = self._cancel
@@ -70,7 +70,7 @@ class BackgroundWork:
             cancel()
 
     def send(self, link: Link, device: str | None) -> None:
-        """Have the worker call the function."""
+        """Ask the worker to call the function."""
         request = {
             "job": self.id,
             "topic": link.topic,
@@ -88,7 +88,7 @@ class BackgroundWork:
         link.ask("work", request).add_done_callback(self._take_answer)
 
     def report(self, share: float, words: str) -> None:
-        """Pass on the progress."""
+        """Pass on the progress, if the work has not ended."""
         try:
             if self._progress is not None and self.state == "under way":
                 self._progress(share, words)
@@ -96,7 +96,7 @@ class BackgroundWork:
             _log.exception("A progress callback failed")
 
     def end(self, result: Any = None, error: FoundsegError | None = None) -> None:
-        """End the work, unless it has ended."""
+        """End the work, unless it has ended already."""
         with self._lock:
             if self.state != "under way":
                 return
@@ -114,12 +114,12 @@ class BackgroundWork:
 
 
 class WorkQueue:
-    """Works that wait for the worker, and those that it was sent.
+    """Work that waits for the worker, and work that was sent to it.
 
     Parameters
     ----------
     device : str or None
-        Where models run.
+        Device for models.
     """
 
     def __init__(self, device: str | None) -> None:
@@ -129,12 +129,12 @@ class WorkQueue:
         self._sent: dict[str, BackgroundWork] = {}
 
     def add(self, work: BackgroundWork) -> None:
-        """Queue a work until the worker can take it."""
+        """Queue work until the worker can take it."""
         with self._lock:
             self._waiting.append(work)
 
     def send(self, link: Link) -> None:
-        """Send all that wait to an open link."""
+        """Send all waiting work over an open link."""
         with self._lock:
             works, self._waiting = self._waiting, []
             self._sent = {work.id: work for work in [*self._sent.values(), *works] if work.state == "under way"}
@@ -145,14 +145,14 @@ class WorkQueue:
                 work.end(error=error)
 
     def report(self, event: dict[str, Any]) -> bool:
-        """Pass on a message of the worker; return whether it is of one of these works."""
+        """Pass on a message from the worker; return whether it belongs to one of these works."""
         work = self._sent.get(str(event.get("job")))
         if work is not None and "share" in event:
             work.report(event["share"], event["words"])
         return work is not None
 
     def fail(self, error: FoundsegError) -> None:
-        """End all works: their worker is lost, or there is none."""
+        """End all work with an error: the worker is lost or could not be started."""
         with self._lock:
             works = [*self._waiting, *self._sent.values()]
             self._waiting = []

@@ -1,4 +1,4 @@
-"""One-time TLS certificates; only a client with one can connect to the engine."""
+"""One-time TLS certificates; only a client that has one can connect to the engine."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Certificates:
 
 
 def make_certificates() -> tuple[Certificates, Certificates]:
-    """Return certificates of the server and of the client, signed by an authority whose key is not kept."""
+    """Return certificates for the server and the client, signed by an authority whose key is not kept."""
     authority_key = ec.generate_private_key(ec.SECP256R1())
     authority = _signed(authority_key, authority_key, None)
     return _side(authority, authority_key), _side(authority, authority_key)
@@ -61,7 +61,7 @@ def _pem(certificate: x509.Certificate) -> str:
 def _signed(
     key: EllipticCurvePrivateKey, signer: EllipticCurvePrivateKey, authority: x509.Certificate | None
 ) -> x509.Certificate:
-    """Sign a key; without an authority it signs itself and may sign others."""
+    """Sign a key; without an authority, it signs itself and becomes an authority."""
     is_authority = authority is None
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"napari-foundseg {'ca' if is_authority else 'one'}")])
     issued = datetime.now(UTC) - timedelta(days=1)

@@ -1,4 +1,4 @@
-"""`Engine`: runs the tasks of the window outside its process."""
+"""`Engine`: runs tasks outside the window's process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PICKLE_NOTICE", "BackgroundWork", "Certificates", "Engine", "Job"]
 
-#: To be shown where an address is entered.
+#: Shown where the user enters an address.
 PICKLE_NOTICE = (
     "Only name a scheduler that you trust as you trust your own account: images and results travel as Python pickles, "
     "so each side can run code on the other."
@@ -31,20 +31,20 @@ PICKLE_NOTICE = (
 
 
 class Engine:
-    """Runs tasks outside this process. No method blocks; callbacks come on threads of the engine.
+    """Runs tasks outside this process. No method blocks; callbacks are called on threads of the engine.
 
     Parameters
     ----------
     address : str, optional
-        ``tls://host:port`` of a dask scheduler, or an empty text for a process of our own on this computer; by default
-        the environment's FOUNDSEG_ENGINE, and without it a process of our own.
+        ``tls://host:port`` of a dask scheduler, or an empty text for our own process on this computer. By default
+        the environment variable FOUNDSEG_ENGINE; if it is not set, our own process.
     security : Certificates, optional
-        Paths of the certificates to show there; by default the environment's FOUNDSEG_TLS_CA, FOUNDSEG_TLS_CERT and
-        FOUNDSEG_TLS_KEY.
+        Paths of the certificates for the scheduler; by default the environment variables FOUNDSEG_TLS_CA,
+        FOUNDSEG_TLS_CERT and FOUNDSEG_TLS_KEY.
     device : str, optional
-        Where models run, as for `models.device.choose_device`; the worker's own choice by default.
+        Device for models, as for `models.device.choose_device`; by default the worker's own choice.
     on_status : callable, optional
-        Called with words for the user when the state of the engine changes.
+        Called with a text for the user when the state of the engine changes.
     """
 
     def __init__(
@@ -56,11 +56,11 @@ class Engine:
     ) -> None:
         self._address = os.environ.get("FOUNDSEG_ENGINE", "") if address is None else address
         self._dispatcher = Dispatcher(partial(_make_link, self._address, security), device, on_status)
-        # Also at the interpreter's exit, and when the engine is garbage-collected.
+        # Also called at the interpreter's exit, and when the engine is garbage-collected.
         self._finalizer = weakref.finalize(self, _close, self._dispatcher, os.getpid())
 
     def start(self) -> None:
-        """Start or join the worker in the background, so that the first run finds it ready."""
+        """Start or join the worker in a background thread, so that it is ready for the first run."""
         self._dispatcher.start()
 
     def submit(
@@ -71,9 +71,9 @@ class Engine:
         done: Callable[[Job], None] | None = None,
         replace: str | None = None,
     ) -> Job:
-        """Queue a run and return its job; of waiting jobs with the same `replace` only the latest runs.
+        """Queue a run and return its job; of the waiting jobs with the same `replace`, only the latest runs.
 
-        Do not change the image's pixels before the job has ended. `done` is called once with the job.
+        Do not change the image's pixels until the job has ended. `done` is called once with the job.
         """
         job = Job(request, progress=progress, replace=replace, on_end=self._make_end_callback(done))
         self._dispatcher.start()
@@ -89,7 +89,7 @@ class Engine:
         progress: Progress | None = None,
         done: Callable[[BackgroundWork], None] | None = None,
     ) -> BackgroundWork:
-        """Have the worker call a function with an argument and a `StageContext`, beside the runs of tasks.
+        """Ask the worker to call a function with an argument and a `StageContext`, in parallel with runs of tasks.
 
         A function that `computes` waits its turn among the runs. `done` is called once with the work.
         """
@@ -104,16 +104,16 @@ class Engine:
         return work
 
     def close(self) -> None:
-        """Cancel every job and stop the process of our own; from any thread, any number of times."""
+        """Cancel every job and stop our own process; can be called from any thread, and more than once."""
         self._finalizer()
 
     def log_tail(self) -> str:
-        """Return the end of the log of the process of our own."""
+        """Return the end of the log of our own process; empty without one."""
         link = self._dispatcher.link
         return link.handle.log_tail() if link is not None else ""
 
     def diagnostics(self) -> dict[str, Any]:
-        """Return facts for a bug report: address, process, versions, device, memory in bytes; never waits."""
+        """Return facts for a bug report (address, process, versions, device, memory in bytes); never waits."""
         link = self._dispatcher.link
         facts = link.facts if link is not None else {}
         return {

@@ -1,4 +1,4 @@
-"""Clients of dask schedulers that leave the settings of this process as they are."""
+"""Clients of dask schedulers that do not change dask's settings in this process."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _CLOSE_SECONDS = 1
 
 
 def open_client(connection: Connection) -> Any:
-    """Return a connected `distributed.Client`; an EngineError says why there is none."""
+    """Return a connected `distributed.Client`; raise an EngineError if the scheduler cannot be reached."""
     try:
         return _bounded_client()(
             connection.address,
             security=_security(connection.certificates),
-            # A default client would make every dask-backed layer of the window compute in our worker.
+            # If the client were dask's default, every dask-backed layer of the window would be computed in our worker.
             set_as_default=False,
             direct_to_workers=connection.direct,
             timeout=CONNECT_SECONDS,
@@ -35,8 +35,8 @@ def open_client(connection: Connection) -> Any:
 
 @cache
 def _bounded_client() -> type[Any]:
-    """Return dask's client with an end to its waiting, and with nothing left of one that could not connect."""
-    # Half a second, spent while a process of our own starts.
+    """Return dask's client class with a time limit for connecting, and with cleanup if connecting fails."""
+    # This import takes half a second, while our own process starts.
     from distributed import Client
 
     class BoundedClient(Client):
@@ -44,7 +44,7 @@ def _bounded_client() -> type[Any]:
             try:
                 super().start(**options)  # type: ignore[no-untyped-call]
             except BaseException:
-                # Otherwise its thread and its sockets stay, and it goes on trying.
+                # Otherwise its thread and sockets stay, and it keeps trying to connect.
                 with suppress(Exception):
                     self.close(timeout=_CLOSE_SECONDS)  # type: ignore[no-untyped-call]
                 with suppress(Exception):
@@ -52,7 +52,7 @@ def _bounded_client() -> type[Any]:
                 raise
 
         async def _start(self, *values: Any, **options: Any) -> Any:
-            # Its own timeout does not count the time until an encrypted connection is answered.
+            # Its own timeout does not include the time until an encrypted connection is answered.
             waiting = super()._start(*values, **options)  # type: ignore[no-untyped-call]
             return await asyncio.wait_for(waiting, CONNECT_SECONDS + _CLOSE_SECONDS)
 
@@ -60,7 +60,7 @@ def _bounded_client() -> type[Any]:
 
 
 def unreachable(address: str | None, error: BaseException) -> EngineError:
-    """Return the error to show when a scheduler does not answer."""
+    """Return the error to show if a scheduler does not answer."""
     return EngineError(
         f"The engine at {address} cannot be reached ({type(error).__name__}: {error}). "
         "Check that it runs, the address, and the certificates."

@@ -1,7 +1,7 @@
-"""The engine's thread, which runs one job after the other.
+"""The engine's thread, which runs one job after another.
 
 Everything that blocks happens here, never in the caller's thread. Callbacks are called on another thread, so that a
-slow one delays no run.
+slow callback delays no run.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ from napari_foundseg.engine.worker import RunOutcome
 __all__ = ["Dispatcher"]
 
 _log = logging.getLogger(__name__)
-#: Least and greatest number of seconds that a new job waits for a cancelled one before our own worker is replaced; in
-#: between, as long as the worker took from its start to its first answer: a new one would take as long.
+#: Limits, in seconds, of the time that a new job waits for a cancelled one before our own worker is replaced. Between
+#: them the wait equals the time from the worker's start to its first answer, since a new worker would take as long.
 _LEAST_PATIENCE = 15.0
 _MOST_PATIENCE = 90.0
 _JOIN_SECONDS = 0.2
-#: Seconds by which the end of a process may be reported later than its broken connection.
+#: Seconds by which the end of a process may be reported after its connection broke.
 _REASON_SECONDS = 0.5
 
 
 class Dispatcher:
-    """A queue of jobs and the two threads that serve it.
+    """A queue of jobs, and the two threads that serve it.
 
     Parameters
     ----------
     make_link : callable
-        Given the callbacks for events and for the worker's death, returns a link that is not open yet.
+        Called with the callbacks for events and for the worker's death; returns a link that is not open yet.
     device : str or None
-        Where models run.
+        Device for models.
     on_status : callable
-        Called with words for the user when the state of the engine changes.
+        Called with a text for the user when the state of the engine changes.
     """
 
     def __init__(
@@ -63,15 +63,15 @@ class Dispatcher:
         self._closed = False
         self._start_requested = False
         self.link: Link | None = None
-        #: The link once it can be used.
+        #: The link, once it is open.
         self._open_link: Link | None = None
         self.device: str | None = None
-        #: Seconds that the worker took to start and for its first answer, with the loading of a model.
+        #: Seconds that the worker took to start and to give its first answer, including the loading of a model.
         self._start_seconds = 0.0
         self._answered = False
 
     def start(self) -> None:
-        """Start the threads, and through them the worker."""
+        """Start the threads, which then start the worker."""
         with self._changed:
             if self._closed:
                 raise EngineError("The engine was closed; make a new one.")
@@ -89,7 +89,7 @@ class Dispatcher:
                     thread.start()
 
     def add_job(self, job: Job) -> None:
-        """Queue a job; it replaces waiting jobs with the same key."""
+        """Queue a job; it replaces waiting jobs with the same `replace` key."""
         with self._changed:
             if self._closed:
                 raise EngineError("The engine was closed; make a new one.")
@@ -103,7 +103,7 @@ class Dispatcher:
             old.end("cancelled", error=Cancelled("A newer request took its place."))
 
     def add_work(self, work: BackgroundWork) -> None:
-        """Send a work to the worker, once there is one."""
+        """Send work to the worker as soon as there is one."""
         with self._changed:
             if self._closed:
                 raise EngineError("The engine was closed; make a new one.")
@@ -115,11 +115,11 @@ class Dispatcher:
             self._works.send(link)
 
     def queue_callback(self, call: Callable[[], None]) -> None:
-        """Call a function on the thread of callbacks."""
+        """Call a function on the thread for callbacks."""
         self._reports.put(call)
 
     def close(self) -> None:
-        """Cancel every job and stop; from any thread, any number of times."""
+        """Cancel every job and stop; can be called from any thread, and more than once."""
         with self._changed:
             if self._closed:
                 return
@@ -153,7 +153,7 @@ class Dispatcher:
             self.link.close()
 
     def _link_for_all(self) -> Link:
-        """Return an open link; where there is none, the jobs that wait for it fail too: each would wait as long."""
+        """Return an open link; if that fails, all waiting jobs fail too, since each would wait as long."""
         try:
             link = self._ensure_link()
         except EngineError as error:
@@ -168,7 +168,7 @@ class Dispatcher:
         return link
 
     def _wait_for_job(self) -> bool:
-        """Wait for a job or a request to start; False once closed."""
+        """Wait for a job or a request to start; return False once the dispatcher is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._waiting or self._start_requested)
             self._start_requested = False
@@ -183,7 +183,7 @@ class Dispatcher:
             self._report_status(str(shown).splitlines()[0])
 
     def _ensure_link(self) -> Link:
-        """Return an open link, a new one if the last is lost."""
+        """Return an open link; a new one if the last was lost."""
         if self.link is not None and self.link.alive:
             return self.link
         if self.link is not None:
@@ -225,7 +225,7 @@ class Dispatcher:
                 if self._next_job() is not None:
                     self._replace_worker(link)
                     return
-                # Nobody waits for the worker any more.
+                # No job waits for the worker any more.
                 deadline = None
                 continue
             if kind == "answer" and value.exception() is None:
@@ -240,7 +240,7 @@ class Dispatcher:
             if self._closed:
                 return
             if kind == "cancel":
-                # The worker goes on, and its answer is dropped: a new one would load the model again.
+                # The worker is kept, and its answer is discarded: a new worker would have to load the model again.
                 link.cancel(job.id)
             if kind in {"cancel", "asked"}:
                 following = self._next_job() if job.ended else None
@@ -251,7 +251,7 @@ class Dispatcher:
                 self._send_slice(job, transfer, *value)
 
     def _next_job(self) -> Job | None:
-        """Return the job that waits for the worker; None where there is none."""
+        """Return the next job that waits for the worker, or None."""
         with self._changed:
             return next((job for job in self._waiting if not job.ended), None)
 
@@ -290,7 +290,7 @@ class Dispatcher:
             job.end("failed", error=outcome.error)
 
     def _replace_worker(self, link: Link) -> None:
-        """Replace a worker that a cancelled run holds, if it is ours; a remote one may serve other users too."""
+        """Replace our own worker if a cancelled run blocks it; a remote worker may serve other users too."""
         if link.source.owns_workers:
             words = "the cancelled run did not stop, so the engine starts again and loads the model again"
             self._report_status(words)

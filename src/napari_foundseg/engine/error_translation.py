@@ -1,4 +1,4 @@
-"""Turns any exception of a run into a named error of `core.errors`."""
+"""Translation of any exception of a run into a named error of `core.errors`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from napari_foundseg.core.errors import EngineError, FoundsegError
 __all__ = ["death_error", "named_error"]
 
 _TO_DO = "Choose a smaller region or close other programs, then run again; your layers are untouched."
-#: Parts of the messages of allocators, which mostly raise a bare RuntimeError.
+#: Parts of the messages of memory allocators, most of which raise a plain RuntimeError.
 _ALLOCATION = ("out of memory", "not enough memory", "allocate memory", "defaultcpuallocator", "alloc_failed")
 
 
@@ -21,7 +21,7 @@ def named_error(error: BaseException) -> FoundsegError:
     if isinstance(error, FoundsegError):
         if _travels(error):
             return error
-        # distributed has causes pickled, too, and not every foreign one comes back from it.
+        # distributed pickles causes, too, and some exceptions of other packages cannot be unpickled.
         error.add_note("".join(traceback.format_exception(error)))
         error.__cause__ = error.__context__ = None
         if _travels(error):
@@ -58,7 +58,7 @@ def _travels(error: BaseException) -> bool:
 
 
 def _as_plain(error: FoundsegError) -> FoundsegError | None:
-    """Return an error whose class has more than a message as the nearest of its bases that can be sent."""
+    """Return an error that cannot be pickled as its nearest base class that can be made from the message alone."""
     for base in type(error).__mro__[1:]:
         if not issubclass(base, FoundsegError):
             break

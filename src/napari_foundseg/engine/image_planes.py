@@ -1,4 +1,4 @@
-"""Planes of pixels, identified by their content so that each is sent once."""
+"""Planes of pixels, identified by their content so that each is sent only once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NORMALISATION: TypeAdapter[Any] = TypeAdapter(Normalisation | None)
 
 
 def read_plane(image: Image, index: Index) -> NDArray[Any]:
-    """Return one slice of an image, (M, N) or (M, N, C), contiguous; a BadImageError if a lazy array fails."""
+    """Return one slice of an image, (M, N) or (M, N, C), contiguous; raise a BadImageError if a lazy array fails."""
     try:
         return np.ascontiguousarray(image.raw(index))
     except FoundsegError:
@@ -48,17 +48,17 @@ class PlaneStore:
     Parameters
     ----------
     limit : int
-        Bytes.
+        Maximum size in bytes; the latest plane is kept even if it is larger.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        # Planes arrive on the event loop and are read on the compute thread.
+        # Planes arrive on the event loop, and the compute thread reads them.
         self._lock = Lock()
         self._planes: OrderedDict[str, NDArray[Any]] = OrderedDict()
 
     def get(self, key: str | None) -> NDArray[Any] | None:
-        """Return a plane."""
+        """Return a plane, or None if it is not in the store."""
         with self._lock:
             if key is None or key not in self._planes:
                 return None
@@ -66,7 +66,7 @@ class PlaneStore:
             return self._planes[key]
 
     def put(self, key: str, plane: NDArray[Any]) -> None:
-        """Keep a plane."""
+        """Store a plane, and drop the least recently used ones if the limit is exceeded."""
         with self._lock:
             self._planes[key] = plane
             self._planes.move_to_end(key)
@@ -75,7 +75,7 @@ class PlaneStore:
 
 
 def describe(image: Image, fingerprint: str) -> dict[str, Any]:
-    """Return an image's metadata for `SentImage`, with its grey-value limits, since a worker sees only some slices."""
+    """Return an image's metadata for `SentImage`, with its grey-value limits, since a worker reads only some slices."""
     chosen = image.normalisation
     return {
         "shape": tuple(int(n) for n in image.levels[0].shape),
@@ -99,14 +99,14 @@ def describe(image: Image, fingerprint: str) -> dict[str, Any]:
 
 
 class SentImage(Image):
-    """An image whose slices the window sends when they are read.
+    """An image in the worker whose slices are requested from the window when they are read.
 
     Parameters
     ----------
     described : dict
         The return value of `describe`.
     fetch : callable
-        Returns the plane of a slice's index.
+        Returns the plane of a slice, given its index.
     """
 
     def __init__(self, described: dict[str, Any], fetch: Callable[[Index], NDArray[Any]]) -> None:
@@ -126,7 +126,7 @@ class SentImage(Image):
         absent = _Absent(rest.pop("shape"), np.dtype(rest.pop("dtype")))
         normalisation = _NORMALISATION.validate_python(rest.pop("normalisation"))
         super().__init__(absent, normalisation=normalisation, **rest)
-        # The dataclass is frozen; these take the places that cached properties would fill.
+        # The dataclass is frozen; these are stored where its cached properties would be.
         self.__dict__.update(limits=limits, _measured=measured, _fetch=fetch, _fingerprint=fingerprint)
 
     def fingerprint(self) -> str:
@@ -147,7 +147,7 @@ class SentImage(Image):
 
 
 class _Absent:
-    """Shape and dtype of pixels that are in another process."""
+    """Shape and dtype of an array whose pixels are in another process."""
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self.shape = shape

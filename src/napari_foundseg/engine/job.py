@@ -1,4 +1,4 @@
-"""`Job`: a run in the engine, and its result."""
+"""`Job`: a run in the engine and its result."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Job:
     Parameters
     ----------
     request : RunRequest
-        What to run.
+        The run.
     progress : callable, optional
-        Called with the share done and words, on a thread of the engine, while the job runs.
+        Called with the share that is done and a description, on a thread of the engine, while the job runs.
     replace : str, optional
-        Of the waiting jobs with this key only the latest runs.
+        Key of jobs that replace each other: of the waiting jobs with this key, only the latest runs.
     on_end : callable
-        Called once with the job when it has ended.
+        Called once with the job, after it has ended.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Job:
         on_end: Callable[[Job], None],
     ) -> None:
         self.id = uuid4().hex
-        #: None once the job has ended: a finished job must not keep the pixels of its image.
+        #: None after the job has ended: a finished job must not keep the pixels of its image.
         self.request: RunRequest | None = request
         self.replace = replace
         self.state: JobState = "waiting"
@@ -63,7 +63,7 @@ class Job:
         return self._ended.is_set()
 
     def cancel(self) -> None:
-        """End the job now; a result that comes later is discarded."""
+        """End the job now; a result that arrives later is discarded."""
         if self.end("cancelled", error=Cancelled("The run was cancelled.")):
             self.messages.put(("cancel", None))
 
@@ -76,14 +76,14 @@ class Job:
         return self.result
 
     def begin(self) -> bool:
-        """Mark the job as running."""
+        """Mark the job as running; return False if it has ended already."""
         with self._lock:
             if self.state == "waiting":
                 self.state = "running"
             return self.state == "running"
 
     def end(self, state: JobState, result: Segmentation | None = None, error: FoundsegError | None = None) -> bool:
-        """End the job, unless it has ended."""
+        """End the job; return False if it had ended already."""
         with self._lock:
             if self.ended:
                 return False
@@ -95,6 +95,6 @@ class Job:
         return True
 
     def report(self, share: float, words: str, shown: Any = None) -> None:
-        """Pass on the progress of a job, or what it waits for."""
+        """Pass on the progress of the job, or the reason why it waits."""
         if self._progress is not None and not self.ended:
             self._progress(share, words, *([shown] if shown else []))

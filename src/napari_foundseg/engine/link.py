@@ -1,4 +1,4 @@
-"""`Link`: the connection to one worker, wherever it comes from."""
+"""`Link`: the connection to one worker of any source."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ __all__ = ["Link"]
 
 _CLOSE_SECONDS = 0.4
 _WATCH_SECONDS = 0.5
-#: How long a process of our own may be stopped (SIGSTOP), and another's worker not answer, until it counts as lost.
+#: Seconds until our own process that was stopped (SIGSTOP), or a remote worker that does not answer, counts as lost.
 _STOPPED_SECONDS = 20.0
 _SILENT_SECONDS = 120.0
 
 
 class Link:
-    """A worker and its actor; `open` connects.
+    """A worker and its actor; `open` connects to it.
 
     Parameters
     ----------
     source : WorkerSource
         Where the worker comes from.
     on_event : callable
-        Called with each message of a run (progress, slices it needs), on the client's thread.
+        Called with each message of a run (its progress, or a slice that it needs), on the client's thread.
     on_death : callable
         Called with the error when the worker is lost.
     threads : int, optional
-        How many threads a worker of our own computes with.
+        Number of threads with which a worker of our own computes.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Link:
         self._on_event = on_event
         self._on_death = on_death
         self.topic = f"foundseg-{uuid4().hex}"
-        #: Of the scheduler, once it is known.
+        #: Address of the scheduler, once it is available.
         self.address: str | None = source.address or None
         #: Keys of planes that were sent.
         self.sent: set[str] = set()
@@ -64,7 +64,7 @@ class Link:
         self.handle = source.start_worker(self._report_death, threads)
 
     def open(self) -> None:
-        """Connect, compare versions and place the actor."""
+        """Connect, compare versions and create the actor."""
         connection = self.handle.connect()
         self.address = connection.address
         client = open_client(connection)
@@ -76,7 +76,7 @@ class Link:
         self._place_actor(client)
 
     def ask(self, method: str, *args: Any) -> Future[Any]:
-        """Call a method of the actor; the future has its answer."""
+        """Call a method of the actor; the returned future gets its answer."""
 
         async def answer() -> Any:
             return await getattr(self._actor, method)(*args)
@@ -84,7 +84,7 @@ class Link:
         return self._start(answer())
 
     def cancel(self, job: str) -> None:
-        """Set the cancel flag of a run, given its job's id."""
+        """Set the cancel flag of a run, given the id of its job."""
 
         async def flag() -> None:
             await self._client.run(worker.request_cancel, job, workers=[self._worker], wait=False)
@@ -92,7 +92,7 @@ class Link:
         self._start(flag())
 
     def close(self) -> None:
-        """Leave the worker and stop it if it is ours; from any thread, any number of times."""
+        """Disconnect, and stop the worker if it is ours; can be called from any thread, and more than once."""
         self.alive = False
         with self._lock:
             client = self._client
@@ -100,7 +100,7 @@ class Link:
         if client is not None:
             for asked in list(self._asked):
                 asked.cancel()
-            # The client must not find out by itself, it would try to reconnect.
+            # The client must be closed first: if it noticed the loss by itself, it would try to reconnect.
             with contextlib.suppress(Exception):
                 client.close(timeout=_CLOSE_SECONDS)
         self.handle.stop()
@@ -114,7 +114,7 @@ class Link:
             self._start(self._watch_stopped())
         self.facts = self._read_facts(client)
         client.subscribe_topic(self.topic, lambda event: self._on_event(event[1]))
-        # One actor a worker, whichever window asks: its name is the worker's.
+        # One actor per worker, shared by all windows: its name is made from the worker's.
         key = f"foundseg-runner-{self._worker}"
         try:
             self._actor_future = client.submit(
@@ -128,7 +128,7 @@ class Link:
             self._start(self._watch_silence())
 
     def _read_facts(self, client: Any) -> dict[str, Any]:
-        """Return the worker's facts; an EngineError says which versions differ from those here."""
+        """Return the worker's facts; raise an EngineError that names versions that differ from those here."""
         try:
             facts: dict[str, Any] = client.run(worker.facts, workers=[self._worker])[self._worker]
         except Exception as error:
@@ -154,7 +154,7 @@ class Link:
         return asked
 
     async def _watch(self) -> None:
-        """Report the loss of a remote worker: the client alone would wait for another to take the actor."""
+        """Report the loss of a remote worker: the client alone would wait for another worker to take the actor."""
         client = self._client
         while self.alive:
             await asyncio.sleep(_WATCH_SECONDS)
@@ -168,7 +168,7 @@ class Link:
                 return
 
     async def _watch_stopped(self) -> None:
-        """Report a process of our own that was stopped: it neither ends nor answers."""
+        """Report that our own process was stopped (SIGSTOP): it neither ends nor answers."""
         since: float | None = None
         while self.alive:
             await asyncio.sleep(_WATCH_SECONDS)
@@ -183,11 +183,11 @@ class Link:
                         f"on for {_STOPPED_SECONDS:.0f} s, so it was ended. Run again."
                     )
                 )
-                # Whoever still waits for an answer gets an error.
+                # Everything that still waits for an answer gets an error.
                 await asyncio.to_thread(self.handle.stop)
 
     async def _watch_silence(self) -> None:
-        """Report another's worker whose process does not answer, though its scheduler still lists it."""
+        """Report a remote worker whose process does not answer, although its scheduler still lists it."""
         while self.alive:
             await asyncio.sleep(_SILENT_SECONDS / 10)
             try:
@@ -209,11 +209,11 @@ class Link:
 
 
 def _bound_result(client: Any, future: Any) -> Any:
-    """Return an actor that knows its client; to be called in a context of its own.
+    """Return an actor that knows its client; must be called in a separate context.
 
-    `client.as_current()` does the same, but sets dask's scheduler for the whole process meanwhile: a layer that the
-    window draws then would have no client to compute it, and where two threads leave in another order than they
-    entered, the setting stays for good.
+    `client.as_current()` does the same, but meanwhile sets dask's scheduler for the whole process. A layer that the
+    window draws at that moment would have no client to compute it. If two threads leave it in another order than they
+    entered it, the setting would stay.
     """
     from distributed.client import _current_client
 

@@ -1,6 +1,6 @@
-"""What the engine's process does with models beside runs: all that reads or writes their files, and timing.
+"""Work on models in the engine's process, in parallel with runs: reading and writing their files, and timing.
 
-Each function takes the name of a model, or a pair of that and an argument.
+Each function takes the name of a model, or a pair of the name and an argument.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["download", "keep_token", "measure", "remove", "remove_part", "verify
 
 
 def download(name: str, context: StageContext) -> str:
-    """Download a model's weights, or go on with it; return where they are, in words."""
+    """Download a model's weights, or continue a download; return a sentence with their path."""
     found = download_weights(row(name), context.progress, context.cancelled)
     return f"{found.title} is here: {found.file}."
 
@@ -31,21 +31,21 @@ def verify(name: str, context: StageContext) -> str:
 
 
 def remove(name: str, _context: StageContext) -> str:
-    """Remove a model; return what was deleted and what stays, in words."""
+    """Remove a model; return a sentence on the deleted and the remaining files."""
     from napari_foundseg.models.loading import forget_model
 
-    # Where files are mapped into memory some systems do not delete them.
+    # Some systems do not delete files that are mapped into memory.
     forget_model(name)
     return _sentence(upkeep.remove(row(name)))
 
 
 def remove_part(name: str, _context: StageContext) -> str:
-    """Delete the downloaded part of an unfinished download; return what was deleted, in words."""
+    """Delete the part of an unfinished download; return a sentence with the number of bytes."""
     return f"The unfinished download is deleted ({bytes_text(upkeep.remove_part(row(name)), None)})."
 
 
 def keep_token(order: tuple[str, str], _context: StageContext) -> str:
-    """Have the hub's client check and keep a token; return whose it is, in words."""
+    """Check a token with the hub's client and store it; return a sentence with the name of its user."""
     from napari_foundseg.models.downloads import hub
 
     user = hub.keep_token(order[1])
@@ -53,7 +53,7 @@ def keep_token(order: tuple[str, str], _context: StageContext) -> str:
 
 
 def measure(name: str, context: StageContext) -> ModelTimes:
-    """Measure a model on each device of this computer."""
+    """Measure a model's time on each device of this computer."""
     from napari_foundseg.tasks.side_tasks.model_timing import measure_model
 
     return measure_model(name, context.progress, context.cancelled)

@@ -1,7 +1,7 @@
-"""`Pool`: several workers for many pieces of work that do not depend on one another.
+"""`Pool`: several workers for many independent pieces of work.
 
-Each worker has a thread here that owns it: only this thread opens its link and changes what it has under way, so only
-the pool's own count needs a lock.
+Each worker has a thread here that owns it. Only this thread opens the link and changes the list of the worker's work,
+so that only the pool's own count needs a lock.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ if TYPE_CHECKING:
 __all__ = ["Pool"]
 
 _log = logging.getLogger(__name__)
-#: How often a worker is started before the pool gives up: another program may have taken the memory for a moment.
+#: Number of times a worker is started before the pool gives up: another program may have used the memory for a moment.
 _STARTS = 3
-#: How long a slot waits for a free worker: a scheduler may be starting a lost one again.
+#: Seconds that a slot waits for a free worker: a scheduler may be restarting a lost one.
 _FREE_WORKER_SECONDS = 5.0
-#: How long a slot without a worker gets no work.
+#: Seconds for which a slot without a worker gets no work.
 _UNUSED_SECONDS = 60.0
-#: Seconds by which the end of a process may be reported later than its broken connection.
+#: Seconds by which the end of a process may be reported after its connection broke.
 _REASON_SECONDS = 0.5
 _JOIN_SECONDS = 1.0
 _POLL_SECONDS = 0.01
@@ -53,25 +53,25 @@ _PREPARED_POLL_SECONDS = 0.2
 
 
 class Pool:
-    """Some workers, started when they are first needed and again when they are lost.
+    """Some workers, started when they are first needed, and restarted when they are lost.
 
     Parameters
     ----------
     workers : int or None
-        How many, at least 1; a scheduler that has fewer gives those that it has. None: as many as suit the source, one
-        of our own or all of a scheduler.
+        Number of workers, at least 1; fewer if a scheduler has fewer. None: as many as suit the source, one of our
+        own or all of a scheduler.
     threads : int, optional
-        How many threads each computes with, where the workers are ours; by default the processors are divided among
+        Number of threads of each worker, if the workers are ours; by default the processors are divided among
         them.
     device : str, optional
-        Where models run, as for `models.device.choose_device`.
+        Device for models, as for `models.device.choose_device`.
     source : WorkerSource, optional
-        Where the workers come from; processes of our own by default.
+        Where the workers come from; by default our own processes.
 
     Raises
     ------
     EngineError
-        If the source cannot be reached, or has no worker.
+        If the source cannot be reached, or if it has no worker.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Pool:
         count = self.source.count_workers(workers)
         self.threads = threads or self.source.threads_per_worker(count)
         self._lock = threading.Lock()
-        #: What each worker calls before its next work, and the argument.
+        #: The function that each worker calls before its next work, and the argument.
         self.preparation: tuple[Stage, Any] | None = None
         self._slots = [_WorkerSlot(self, device) for _ in range(count)]
         self._under_way: dict[_Work, _WorkerSlot] = {}
@@ -100,15 +100,15 @@ class Pool:
 
     @property
     def workers(self) -> int:
-        """How many workers take work at present."""
+        """Number of workers that take work at present, at least 1."""
         return max(1, len(self._usable_slots()))
 
     def prepare(self, function: Stage, argument: Any) -> None:
-        """Have each worker call a function once, before the next work that it gets."""
+        """Make each worker call a function once, before the next work that it gets."""
         self.preparation = (function, argument)
 
     def submit(self, stages: Sequence[Stage], order: Any, progress: Progress | None = None) -> Future[Any]:
-        """Hand a work to the worker that has the fewest."""
+        """Give work to the worker that has the least."""
         work = _Work(stages, order, progress)
         with self._lock:
             if self._closed:
@@ -121,7 +121,7 @@ class Pool:
         return work.future
 
     def cancel(self, grace: float) -> None:
-        """Ask all works to stop."""
+        """Ask all work to stop; after `grace` seconds, drop workers that still run it, and end those that are ours."""
         with self._lock:
             works = dict(self._under_way)
         for work, slot in works.items():
@@ -130,7 +130,7 @@ class Pool:
             self._timers.append(_call_later(grace, self._leave_slots, works))
 
     def close(self) -> None:
-        """Cancel all works and end the workers that are ours; from any thread, any number of times."""
+        """Cancel all work and end the workers that are ours; can be called from any thread, and more than once."""
         with self._lock:
             self._closed = True
         for timer in self._timers:
@@ -154,7 +154,7 @@ class Pool:
 
 
 class _Work:
-    """An order on its way through the stages."""
+    """An order that passes through the stages."""
 
     def __init__(self, stages: Sequence[Stage], order: Any, progress: Progress | None = None) -> None:
         self.id = uuid4().hex
@@ -177,7 +177,7 @@ class _Work:
 
 
 class _WorkerSlot:
-    """One worker slot, restarted when it dies; all state changes run on its own thread, from a queue."""
+    """A place for one worker, which is restarted if it dies; all state changes run on its own thread, from a queue."""
 
     def __init__(self, pool: Pool, device: str | None) -> None:
         self._pool = pool
@@ -187,7 +187,7 @@ class _WorkerSlot:
         self._link: Link | None = None
         self._prepared: Any = None
         self._closed = False
-        #: Until when, by `time.monotonic`, the pool gives this slot no work, since there is no worker for it.
+        #: Time, by `time.monotonic`, until which the pool gives this slot no work, since there is no worker for it.
         self.unused_until = 0.0
         self._without_worker_since: float | None = None
         self._thread = threading.Thread(target=self._run_calls, name="foundseg-worker-slot", daemon=True)
@@ -201,10 +201,10 @@ class _WorkerSlot:
         self._calls.put(partial(self._cancel_work, work))
 
     def leave_worker(self) -> None:
-        """Leave the worker, whatever it does, and end it if it is ours; from any thread."""
+        """Drop the worker, whatever it is doing, and end it if it is ours; can be called from any thread."""
         if (link := self._link) is not None:
             self._calls.put(partial(self._lose, link, Cancelled("The work was cancelled.")))
-            # Here too, since the thread may wait for just this worker to start.
+            # Closed here as well, since the slot's thread may be waiting for this worker to start.
             link.close()
 
     def close(self) -> None:
@@ -224,7 +224,7 @@ class _WorkerSlot:
 
     def _begin_work(self, work: _Work) -> None:
         if self._link is not None and not self._link.alive:
-            # Its works must end first; the report of its end is in the queue.
+            # The work of the lost worker must end first; the report of its end is in the queue.
             time.sleep(_POLL_SECONDS)
             self.begin_work(work)
             return
@@ -283,7 +283,7 @@ class _WorkerSlot:
         return link
 
     def _prepare(self, link: Link) -> None:
-        """Have the worker call the pool's function, if it has not yet."""
+        """Make the worker call the pool's preparation, unless it has done so."""
         wanted = self._pool.preparation
         if wanted is None or wanted is self._prepared:
             return
@@ -295,7 +295,7 @@ class _WorkerSlot:
             wait_for([answer], _PREPARED_POLL_SECONDS)
         if answer.cancelled() or (broken := answer.exception()) is not None:
             reason = "" if answer.cancelled() else f" ({type(broken).__name__}: {broken})"
-            # Whether the worker ended is reported a moment later.
+            # The end of a worker is reported a moment later.
             time.sleep(_REASON_SECONDS if link.alive else 0.0)
             kind = EngineStartError if link.alive else EngineError
             raise kind(f"The connection to the engine broke{reason}. Run again.")
@@ -343,7 +343,7 @@ class _WorkerSlot:
             self._link.cancel(work.id)
 
     def _lose(self, link: Link | None, error: FoundsegError) -> None:
-        """Fail the works of a worker that ended, once."""
+        """Fail the work of a lost worker, only once."""
         if link is None or link is not self._link:
             return
         self._link = None

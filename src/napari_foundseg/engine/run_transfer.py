@@ -1,4 +1,4 @@
-"""Sends a run's request and pixels to the worker."""
+"""Sending a run's request and pixels to the worker."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ if TYPE_CHECKING:
 
 __all__ = ["RunTransfer"]
 
-#: Bytes that travel with the request; further slices are sent when the task looks at them, so that neither side holds
-#: a whole stack.
+#: Bytes of slices that are sent with the request. Further slices are sent when the task reads them, so that neither
+#: side holds a whole stack.
 _AHEAD_BYTES = 64 << 20
-#: Fingerprints and keys of images, which do not change: a click must not read the slice again.
+#: Fingerprints and keys of images, which are immutable: a click must not read the slice again.
 _fingerprints: WeakKeyDictionary[Image, str] = WeakKeyDictionary()
 _keys: WeakKeyDictionary[Image, dict[Index, str]] = WeakKeyDictionary()
 
 
 class RunTransfer:
-    """Sends one job.
+    """Sends the request and the slices of one job.
 
-    An array in memory is identified by a hash of its pixels, computed once for each `Image`. A lazy array is taken to
-    be immutable: if it comes from a file that the worker can open, with an equal fingerprint, no pixels are sent.
+    An array in memory is identified by a hash of its pixels, computed once for each `Image`. A lazy array is assumed to
+    be immutable: no pixels are sent if it comes from a file that the worker can open with an equal fingerprint.
 
     Parameters
     ----------
     job : Job
         The job.
     request : RunRequest
-        What it runs.
+        The job's request.
     link : Link
-        Where to.
+        The link to the worker.
     device : str or None
-        Where the model runs.
+        Device for the model.
     """
 
     def __init__(self, job: Job, request: RunRequest, link: Link, device: str | None) -> None:
@@ -57,7 +57,7 @@ class RunTransfer:
         self._exact = isinstance(self._image.levels[0], np.ndarray)
 
     def send_request(self) -> Future[Any]:
-        """Send the request, with the pixels that the run looks at first."""
+        """Send the request, with the slices that the run reads first."""
         job = self._job
         run = self._request
         keys, planes = self._choose_planes()
@@ -82,11 +82,11 @@ class RunTransfer:
         return answer
 
     def send_slice(self, index: Index, pixels: bool) -> None:
-        """Send a slice that a run asks for: its key, or its pixels if the key alone did not help."""
+        """Send a slice that a run requests: its key, or its pixels if the key alone did not suffice."""
         try:
             plane = read_plane(self._image, index)
         except BadImageError as error:
-            # The task decides whether it goes on without the slice.
+            # The task decides whether to continue without the slice.
             self._link.ask("refuse", self._job.id, index, error.reason)
             return
         key = _keys.setdefault(self._image, {})[index] = plane_key(plane)

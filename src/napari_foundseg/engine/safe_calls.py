@@ -1,4 +1,4 @@
-"""Public functions where they may run: in this process, or beside a window in one of their own."""
+"""Public functions that run in this process if that is safe, and otherwise in a separate process."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _lock = threading.Lock()
 
 
 def safe_beside_window(function: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Have a public function of a module called in a process of its own where importing torch could end this one."""
+    """Decorate a function so that it runs in a separate process if importing torch could crash this one."""
 
     @wraps(function)
     def called(*values: _P.args, **options: _P.kwargs) -> _T:
@@ -51,7 +51,7 @@ def _call_apart(module: str, name: str, values: tuple[Any, ...], options: dict[s
     progress = options.pop("progress", None)
     order = (module, name, values, options, progress is not None)
     try:
-        # Arrays are not copied.
+        # Only tests whether it can be pickled; arrays are not copied.
         dumps(order, buffer_callback=lambda _: None)  # type: ignore[no-untyped-call]
     except Exception as error:
         raise EngineError(
@@ -70,7 +70,7 @@ def _call_apart(module: str, name: str, values: tuple[Any, ...], options: dict[s
 
 
 def _tell(future: Future[Any], news: SimpleQueue[tuple[Any, ...]], progress: Any) -> None:
-    """Tell the progress in the caller's thread, until there is an answer."""
+    """Report the progress in the caller's thread until there is an answer."""
     future.add_done_callback(lambda _: news.put((1.0, "")))
     while not (future.done() and news.empty()):
         try:
@@ -97,7 +97,7 @@ def _close() -> None:
 
 
 def _call(order: tuple[str, str, tuple[Any, ...], dict[str, Any], bool], context: StageContext) -> Any:
-    """Call the function, in the process of its own."""
+    """Call the function; this runs in the separate process."""
     from importlib import import_module
 
     module, name, values, options, told = order

@@ -1,7 +1,7 @@
-"""The engine's own process: scheduler and worker on one event loop, reachable from this computer only.
+"""The engine's own process: scheduler and worker on one event loop, reachable only from this computer.
 
-It must never outlive the window, so it ends when its standard input closes or when its parent is gone: a process
-forked from the window can hold the pipe open, and a parent's number alone can be taken by another.
+It must never outlive the window, so it ends when its standard input closes or when its parent has ended. Both are
+checked: a process forked from the window can keep the pipe open, and another process can get the parent's number.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ __all__ = ["main"]
 
 _POLL_SECONDS = 1.0
 _HANDSHAKE_SECONDS = 10.0
-#: By how much the engine's priority is lower than the window's; alone on a computer it is as fast as before.
+#: Difference between the engine's priority and the window's; if nothing else runs, it does not slow the engine down.
 _NICER = 5
-#: The log is emptied when it is larger, so that a library that logs much cannot fill the disk.
+#: Size at which the log is emptied, so that a library that logs much cannot fill the disk.
 _LOG_BYTES = 1 << 20
 _CONFIG: dict[str, Any] = {
-    # A task that killed its worker must not be tried again silently.
+    # A task that killed its worker must not be retried silently.
     "distributed.scheduler.allowed-failures": 0,
-    # A long encode must not look like a lost worker, nor a large image like a leak to be paused or killed.
+    # A long encode must not look like a lost worker, nor a large image like a leak, which would be paused or killed.
     "distributed.scheduler.worker-ttl": None,
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
@@ -55,14 +55,14 @@ _CONFIG: dict[str, Any] = {
 
 
 def main() -> None:
-    """Serve until the window is gone; arguments are its process number and a private folder."""
+    """Serve until the window has ended; the arguments are the window's process number and a private folder."""
     parent = int(sys.argv[1])
     folder = Path(sys.argv[2])
     _keep_to(folder)
-    # Output of libraries goes to the log, not to the line that the window reads.
+    # Output of libraries goes to the log, not to the pipe from which the window reads one line.
     with os.fdopen(os.dup(1), "w") as answer:
         os.dup2(2, 1)
-        # Ctrl+C in the terminal is for the window, which then ends this process.
+        # Ctrl+C in the terminal is meant for the window, which then ends this process.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         _offer_to_the_oom_killer()
         _compute_when_the_window_rests()
@@ -72,9 +72,9 @@ def main() -> None:
 
 
 def _keep_to(folder: Path) -> None:
-    """Let no library write to the shared folder of temporary files, where names that others can predict are a trap.
+    """Keep temporary files of libraries out of the shared folder, where file names that others can predict are a risk.
 
-    dask empties a lock file there, which may be a link to any file of the user's, and imports modules from its folder.
+    dask empties a lock file there, which may be a link to any of the user's files, and imports modules from its folder.
     """
     folder.chmod(0o700)
     os.environ.update(dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder)))
@@ -82,14 +82,14 @@ def _keep_to(folder: Path) -> None:
 
 
 def _offer_to_the_oom_killer() -> None:
-    """Let memory pressure end this process, and never the window with the annotations."""
+    """Let the system end this process if memory runs out, and not the window with the annotations."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _compute_when_the_window_rests() -> None:
-    """Give the processor to the window whenever it wants it, even if all cores compute: it takes little."""
+    """Give the window priority for the processor, even if all cores compute; the window needs little."""
     import psutil
 
     with contextlib.suppress(psutil.Error):
@@ -126,12 +126,12 @@ def _bound_log() -> None:
 
 def _end(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    # A compute thread may be inside a library; a normal exit would wait for it.
+    # A compute thread may be busy in a library; a normal exit would wait for it.
     os._exit(0)
 
 
 def _limit_handshakes() -> None:
-    """Close connections that are not encrypted: without certificates they would stay, and fill the table of sockets."""
+    """Close connections that are not encrypted in time; otherwise they would stay open and use up the sockets."""
     from distributed.comm.tcp import TLSListener
 
     prepare: Any = TLSListener._prepare_stream
@@ -188,7 +188,7 @@ def _security(certificates: Certificates) -> Security:
 
 
 class _NoWebServer:
-    """Dask's nodes open an unencrypted port for a dashboard even without one."""
+    """Mixin that opens no port for a dashboard; dask's nodes open an unencrypted one even if it is switched off."""
 
     def start_http_server(self, *args: Any, **kwargs: Any) -> None:
         """Open no port."""

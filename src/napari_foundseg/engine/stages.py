@@ -1,4 +1,4 @@
-"""Work in stages: a worker reads the next item and writes the last while it computes one."""
+"""Work in stages: while a worker computes one item, it reads the next and writes the previous one."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "Ended", "Stage", "StageContext", "Stages", "call_stage", "single_stage"]
 
-#: A function that the worker can import; its argument is the order, or the return value of the stage before.
+#: A function that the worker can import; its argument is the order, or the return value of the previous stage.
 Stage = Callable[[Any, "StageContext"], Any]
 
 
 @dataclass(frozen=True)
 class Ended:
-    """Returned by a stage to skip the stages after it.
+    """Returned by a stage to skip the remaining stages.
 
     Parameters
     ----------
     value : object
-        The work's result.
+        The result of the work.
     """
 
     value: Any
@@ -36,7 +36,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Answer:
-    """The result of a work: a value, or the error that a stage raised."""
+    """The result of work: a value, or the error that a stage raised."""
 
     value: Any
     error: FoundsegError | None
@@ -44,16 +44,16 @@ class Answer:
 
 @dataclass(frozen=True)
 class StageContext:
-    """The worker's services for a stage.
+    """The services that a worker offers to a stage.
 
     Parameters
     ----------
     device : str or None
-        Where models run.
+        Device for models.
     progress : callable
-        To be called with the share done (0 to 1) and words.
+        To be called with the share that is done (0 to 1) and a description.
     cancelled : callable
-        Returns whether to stop; to be called now and then.
+        Returns whether to stop; to be called regularly.
     """
 
     device: str | None
@@ -61,14 +61,14 @@ class StageContext:
     cancelled: Callable[[], bool]
 
     def model(self, name: str, protocol: str | None = None) -> Any:
-        """Return a loaded model; the worker keeps the last few."""
+        """Return a loaded model; the worker caches the last few."""
         from napari_foundseg.models.loading import load_model
 
         return load_model(name, device=self.device, protocol=protocol)
 
 
 class Stages:
-    """The threads of a worker: one reads, one computes, one writes, so that each holds one item at most.
+    """The threads of a worker: one reads, one computes, one writes, so that each holds at most one item.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ class Stages:
         )
 
     async def run(self, stages: Sequence[Stage], order: Any, context: StageContext) -> Answer:
-        """Pass an order through the stages; errors are in the answer."""
+        """Pass an order through the stages; an error is returned in the answer."""
         loop = asyncio.get_running_loop()
         answer = Answer(order, None)
         for stage, thread in zip(stages, self._threads, strict=True):
@@ -97,18 +97,18 @@ class Stages:
 
 
 def call_stage(stage: Stage, value: Any, context: StageContext) -> Answer:
-    """Call a stage; an error that it raises is in the answer."""
+    """Call a stage; an error that it raises is returned in the answer."""
     try:
         return Answer(stage(value, context), None)
     except BaseException as error:  # noqa: BLE001 - SystemExit of a library would end the worker's event loop
         shown = named_error(error)
-        # Its frames keep the arrays that were too large.
+        # The traceback's frames would keep the arrays that did not fit into memory.
         error.__traceback__ = None
         return Answer(None, shown)
 
 
 def single_stage(function: Stage) -> tuple[Stage, Stage, Stage]:
-    """Return stages that call one function only, on the thread that reads, so that it waits for no computation."""
+    """Return stages that only call one function, on the reading thread, so that it does not wait for computations."""
     return (partial(_call_and_end, function), _pass_on, _pass_on)
 
 

@@ -1,4 +1,4 @@
-"""The actor of a worker, which loads models, keeps planes and runs tasks on a thread of its own."""
+"""The actor of a worker, which loads models, stores planes and runs tasks on a separate thread."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 __all__ = ["RunOutcome", "TaskRunner", "check_row", "request_cancel", "versions"]
 
-#: Bytes of planes that are kept between runs.
+#: Bytes of planes that are stored between runs.
 KEPT_BYTES = 1 << 30
-#: Bytes of planes that a run keeps which goes through the slices of a stack once.
+#: Bytes of planes that are stored for a run that reads each slice of a stack once.
 _PASSING_BYTES = 64 << 20
 _PROGRESS_SECONDS = 0.05
-#: Works that go on beside a run at the same time, such as downloads; more of them wait.
+#: Maximum number of calls in parallel with a run, such as downloads; further ones wait.
 _BESIDE = 8
 T = TypeVar("T")
 
@@ -46,12 +46,12 @@ class RunOutcome:
     segmentation: Segmentation | None
     error: FoundsegError | None
     device: str | None
-    #: Parts that were found before the end and not sent yet.
+    #: Partial results that were not sent before the end.
     shown: dict[str, Any] | None = None
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that must be equal in window and worker, since pickles of others may be misread."""
+    """Return the versions that must be equal in window and worker, since pickles of other versions may be misread."""
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     return {"python": python} | {name: version(name) for name in ("napari-foundseg", "distributed", "numpy")}
 
@@ -62,18 +62,18 @@ def facts() -> dict[str, Any]:
 
 
 async def request_cancel(job: str) -> None:
-    """Ask a run to stop; the task looks at the flag once a batch.
+    """Ask a run to stop; the task checks the flag once per batch.
 
-    A coroutine, since distributed runs only those without waiting for them.
+    A coroutine, since distributed calls only coroutines without waiting for them.
     """
     _cancelled.add(job)
 
 
 class TaskRunner:
-    """The actor: one a worker, shared by the windows that use it.
+    """The actor, one per worker, shared by the windows that use the worker.
 
-    Its methods are coroutines, since the synchronous methods of all actors share one thread and would block each
-    other; computing happens on a thread of its own, one run after the other.
+    Its methods are coroutines, since the synchronous methods of all actors share one thread and would block each other.
+    Tasks compute on a separate thread, one run after another.
     """
 
     def __init__(self) -> None:
@@ -88,7 +88,7 @@ class TaskRunner:
         self._fetchers: dict[str, _PlaneFetcher] = {}
 
     async def run(self, request: dict[str, Any], planes: dict[str, NDArray[Any]]) -> RunOutcome:
-        """Run a task on an image of which some planes are sent along, by key; errors are in the outcome."""
+        """Run a task on an image, with some of its planes by key; an error is returned in the outcome."""
         job = request["job"]
         store = PlaneStore(_PASSING_BYTES) if request["reads_once"] else self._store
         for key, plane in planes.items():
@@ -105,10 +105,10 @@ class TaskRunner:
             _cancelled.discard(job)
 
     async def answer(self) -> None:
-        """Answer, so that the window knows that this process goes on."""
+        """Return, so that the window can tell that this process still responds."""
 
     async def work(self, request: dict[str, Any]) -> Answer:
-        """Call a function beside the runs, or after those that wait if it computes."""
+        """Call a function in parallel with the runs; one that computes waits its turn among them."""
         reporter = _RunReporter(self._worker, request["topic"], request["job"])
         context = StageContext(request["device"], reporter.progress, reporter.cancelled)
         thread = self._compute if request["computes"] else self._beside
@@ -121,7 +121,7 @@ class TaskRunner:
             _cancelled.discard(request["job"])
 
     async def stages(self, request: dict[str, Any]) -> Answer:
-        """Pass an order through stages, at the same time as other orders."""
+        """Pass an order through stages, in parallel with other orders."""
         reporter = _RunReporter(self._worker, request["topic"], request["job"])
         context = StageContext(request["device"], reporter.progress, reporter.cancelled)
         try:
@@ -134,12 +134,12 @@ class TaskRunner:
         return answer
 
     async def deliver(self, job: str, index: Index, key: str, plane: NDArray[Any] | None) -> None:
-        """Receive a plane that a run asked for; None if its key should be enough."""
+        """Receive a plane that a run requested; None if its key should suffice."""
         if job in self._fetchers:
             self._fetchers[job].offer(index, key, plane)
 
     async def refuse(self, job: str, index: Index, why: str) -> None:
-        """Learn that a plane that a run asked for cannot be read."""
+        """Receive the reason why a plane that a run requested cannot be read."""
         if job in self._fetchers:
             self._fetchers[job].refuse(index, why)
 
@@ -157,7 +157,7 @@ class _RunReporter:
         self._worker.log_event(self._topic, {"job": self._job, **message})
 
     def progress(self, share: float, words: str, shown: dict[str, Any] | None = None) -> None:
-        # What can be shown is sent with the next progress, not on its own: the latest, and all its parts.
+        # Partial results are sent with the next progress, not separately: the latest values, and all parts.
         waiting = self._latest_progress.get("shown") or {}
         if parts := [*waiting.get("parts", ()), *(shown or {}).get("parts", ())]:
             shown = {**waiting, **(shown or {}), "parts": parts}
@@ -165,13 +165,13 @@ class _RunReporter:
         self._latest_progress = {"share": float(share), "words": str(words), **({"shown": shown} if shown else {})}
 
     async def while_running(self, running: asyncio.Future[T]) -> T:
-        # A run that ends at once sends only its answer: each progress would redraw the window.
+        # A run that ends quickly sends only its answer, since each progress message redraws the window.
         while not (await asyncio.wait([running], timeout=_PROGRESS_SECONDS))[0]:
             self._send_progress()
         return running.result()
 
     def left(self) -> dict[str, Any] | None:
-        """Return parts of the result that were not sent: they come with the answer, which a message might not."""
+        """Return partial results that were not sent: they travel with the answer, since a message could be lost."""
         shown = self._latest_progress.get("shown") or {}
         return packed(shown) if shown.get("parts") else None
 
@@ -205,7 +205,7 @@ class _PlaneFetcher:
         for pixels in (False, True):
             if plane is not None:
                 return plane
-            # Pixels are requested only if the key alone did not help.
+            # Pixels are requested only if the key alone did not suffice.
             if not pixels and index in self._keys:
                 continue
             self._ask(index, pixels=pixels)
@@ -254,7 +254,7 @@ class _PlaneFetcher:
 
 
 class _OpenedFile:
-    """The file that was opened last, if its content is the window's."""
+    """The file that was opened last, if it fits the window's image."""
 
     def __init__(self) -> None:
         self._state: Any = None
@@ -292,7 +292,7 @@ def _outcome(request: dict[str, Any], fetcher: _PlaneFetcher, reporter: _RunRepo
         return RunOutcome(_run(request, fetcher, reporter, device.append), None, device[0] if device else None)
     except BaseException as error:  # noqa: BLE001 - SystemExit of a library must not be lost with the thread
         shown = named_error(error)
-        # Its frames keep the arrays that were too large.
+        # The traceback's frames would keep the arrays that did not fit into memory.
         error.__traceback__ = None
     _free_device_memory()
     return RunOutcome(None, shown, device[0] if device else None)
@@ -318,9 +318,9 @@ def _run(
 
 
 def check_row(expected: dict[str, Any]) -> None:
-    """Check that the window's model is the one installed here; adopt the row of an unknown model.
+    """Check that the window's model equals the one installed here; add a model that is missing in this catalogue.
 
-    Paths of weights may differ between computers; equal hashes say that the weights are the same.
+    Paths of weights may differ between computers; equal hashes mean that the weights are the same.
     """
     from napari_foundseg.models.catalog import UNVERIFIED, CatalogRow, adopt, catalog
 
@@ -330,7 +330,7 @@ def check_row(expected: dict[str, Any]) -> None:
         return
     here = {name: value for name, value in mine.as_json().items() if name not in ("file", "source")}
     if expected.get("sha256") == UNVERIFIED:
-        # The window asked before the hash was recorded.
+        # The window sent the request before the hash was recorded.
         del here["sha256"]
     if differing := [name for name in here if here[name] != expected.get(name)]:
         raise EngineError(

@@ -1,4 +1,4 @@
-"""`WorkerSource`: where workers come from, and the table of all sources, found by the form of an address."""
+"""`WorkerSource`: where workers come from, and the table of all sources, chosen by the form of an address."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ _registered: list[type[WorkerSource]] = []
 
 @dataclass(frozen=True)
 class Connection:
-    """How to reach the scheduler of a worker.
+    """The address and certificates with which to reach the scheduler of a worker.
 
     Parameters
     ----------
     address : str
         ``tls://host:port`` of a dask scheduler.
     certificates : Certificates
-        The certificates to show there.
+        The certificates for the scheduler.
     direct : bool
-        Whether this computer can connect to the worker itself, not only to its scheduler.
+        Whether this computer can connect to the worker directly, not only to its scheduler.
     """
 
     address: str
@@ -49,51 +49,51 @@ class Connection:
 
 
 class WorkerHandle(ABC):
-    """One worker of a source, until `stop`."""
+    """One worker of a source, until `stop` is called."""
 
-    #: Its process number, where it is a process of this computer that this program started.
+    #: Its process number, if this program started it on this computer.
     pid: int | None = None
 
     @abstractmethod
     def connect(self) -> Connection:
-        """Wait until the worker's scheduler can be reached; an EngineError says why it cannot."""
+        """Wait until the worker's scheduler can be reached; raise an EngineError if it cannot."""
 
     def choose_worker(self, workers: Mapping[str, Any]) -> str:
-        """Return which of the scheduler's workers to use, given dask's description of each by its address."""
+        """Return the address of the worker to use; `workers` maps addresses to dask's descriptions."""
         return min(workers, key=lambda name: workers[name]["metrics"].get("cpu", 0))
 
     def log_tail(self) -> str:
-        """Return the end of the worker's log; empty where it cannot be read from here."""
+        """Return the end of the worker's log; empty if it cannot be read from here."""
         return ""
 
     def is_stopped(self) -> bool:
-        """Tell whether the worker's process was stopped from outside and may go on; False where that is not known."""
+        """Tell whether the worker's process was stopped from outside and may continue; False if that is unknown."""
         return False
 
     def stop(self) -> None:  # noqa: B027 - a source need not end anything
-        """End the worker if it is ours, otherwise leave it; from any thread, any number of times."""
+        """End the worker if it is ours, otherwise release it; can be called from any thread, and more than once."""
 
 
 class WorkerSource(ABC):
     """Where the workers of an engine or of a batch come from.
 
-    A module in `engine.sources` with a class of its own in `SOURCE` adds one; so does `register_worker_source`.
+    A source is added by a module in `engine.sources` with its class in `SOURCE`, or by `register_worker_source`.
 
     Parameters
     ----------
     address : str
         The address that the user entered; empty for this computer.
     certificates : Certificates, optional
-        The certificates to show there; by default what the source finds by itself.
+        The certificates for the scheduler; by default those that the source finds by itself.
     """
 
-    #: The form of its addresses, as shown to a user who entered another one.
+    #: The form of its addresses, shown to a user who entered an invalid one.
     form: ClassVar[str]
-    #: Whether a worker is this program's alone, so that one that does not stop may be ended and replaced.
+    #: Whether only this program uses a worker, so that one that does not stop may be ended and replaced.
     owns_workers: ClassVar[bool]
-    #: Whether workers certainly see the files of this computer under the same paths.
+    #: Whether workers are certain to see the files of this computer under the same paths.
     shares_files: ClassVar[bool]
-    #: Whether a handle calls `on_death` by itself; otherwise the scheduler is asked whether the worker is still there.
+    #: Whether a handle calls `on_death` by itself; otherwise the scheduler is asked whether the worker still exists.
     reports_death: ClassVar[bool]
 
     def __init__(self, address: str, certificates: Certificates | None = None) -> None:
@@ -107,22 +107,22 @@ class WorkerSource(ABC):
 
     @abstractmethod
     def describe(self) -> str:
-        """Say where the workers run, for "This batch runs …"."""
+        """Return where the workers run, to complete the sentence "This batch runs …"."""
 
     @abstractmethod
     def start_worker(self, on_death: OnDeath, threads: int | None) -> WorkerHandle:
-        """Start a worker, or reserve one that runs already; `threads` is how many it computes with, if it is ours."""
+        """Start a worker, or reserve a running one; `threads` is the number of its threads, if it is ours."""
 
     def count_workers(self, wanted: int | None) -> int:
-        """Return how many workers a batch uses, at most `wanted`; None: as many as suit the source."""
+        """Return the number of workers for a batch, at most `wanted`; None: as many as suit the source."""
         return wanted or 1
 
     def threads_per_worker(self, workers: int) -> int:  # noqa: ARG002 - other sources look at it
-        """Return how many threads each of several workers computes with; 0 where the source does not decide it."""
+        """Return the number of threads of each of several workers; 0 if the source does not decide it."""
         return 0
 
     def describe_loss(self, worker: str) -> str:
-        """Say that a worker is lost, most likely why, and what to do."""
+        """Return a sentence saying that a worker is lost, the likely cause, and advice."""
         return (
             f"The worker {worker} is gone, most likely because memory ran out or its computer stopped. "
             "Run again, or choose a smaller region."
@@ -148,12 +148,12 @@ def register_worker_source(source: type[WorkerSource]) -> Callable[[], None]:
     Parameters
     ----------
     source : type of WorkerSource
-        The source; it is asked before those that were there.
+        The source; it is tried before all others.
 
     Returns
     -------
     callable
-        Removes it again.
+        Removes the source again.
     """
     _registered.append(source)
     return lambda: _registered.remove(source)
@@ -167,17 +167,17 @@ def find_worker_source(address: str, certificates: Certificates | None = None) -
     address : str
         The address; empty for this computer.
     certificates : Certificates, optional
-        The certificates to show there.
+        The certificates for the scheduler.
 
     Returns
     -------
     WorkerSource
-        Not connected yet.
+        The source; it is not connected yet.
 
     Raises
     ------
     EngineError
-        If no source has addresses of this form, or the source lacks what it needs, such as certificates.
+        If no source has addresses of this form, or if something is missing, such as certificates.
     """
     for source in worker_sources():
         if source.accepts(address):

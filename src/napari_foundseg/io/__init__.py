@@ -1,4 +1,4 @@
-"""Files in, files out."""
+"""Reading and writing of files."""
 
 from __future__ import annotations
 

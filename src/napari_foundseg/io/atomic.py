@@ -30,9 +30,9 @@ __all__ = [
     "sync_name",
 ]
 
-#: A temporary name: computer, process, and a random number.
+#: Pattern of temporary names: computer, process, and a random number.
 _PARTIAL = re.compile(r"\.([0-9a-f]{4})-(\d{1,10})-[0-9a-f]{16}\.partial")
-#: Folders of this process whose files are not in place yet.
+#: Staging folders of this process, whose files do not have their final names yet.
 _stages: set[Path] = set()
 #: Seconds after which a temporary file counts as abandoned.
 _ABANDONED = 24 * 3600.0
@@ -40,22 +40,23 @@ _ABANDONED = 24 * 3600.0
 
 @contextmanager
 def atomic_write(path: str | Path, *, synced: Literal["name", "content", "nothing"] = "name") -> Iterator[BinaryIO]:
-    """Open a file for writing bytes; it gets its name only when it is completely on the disk.
+    """Open a file for writing bytes. It gets its name only when it is completely on the disk.
 
-    Whatever interrupts the writing, an older file of that name is unchanged until then.
+    If the writing is interrupted, an older file of that name remains unchanged.
 
     Parameters
     ----------
     path : str or Path
         The file.
     synced : {'name', 'content', 'nothing'}
-        What a crash of the computer leaves once this has returned. Name: the file. Content: the file or what had the
-        name before, for files that `publish` puts in place. Nothing: perhaps half of it, for what can be made again.
+        State after a crash of the computer, once this has returned. Name: the file exists. Content: either the file
+        or the older one exists, for files that `publish` renames. Nothing: the file may be incomplete, for files
+        that can be made again.
 
     Raises
     ------
     OutputError
-        If the file cannot be written; the message says why and what to do.
+        If the file cannot be written. The message has the reason and a remedy.
     """
     target = Path(path)
     with named_errors(target):
@@ -79,7 +80,7 @@ def atomic_write(path: str | Path, *, synced: Literal["name", "content", "nothin
 
 @contextmanager
 def staging(folder: Path) -> Iterator[None]:
-    """Do not flush the entries of a folder whose files `publish` puts in place; it is gone after a crash anyway."""
+    """Do not flush the entries of a folder whose files `publish` renames. After a crash it is useless anyway."""
     _stages.add(folder)
     try:
         yield
@@ -89,15 +90,15 @@ def staging(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """Yield an empty temporary folder to fill; it gets its name only when it is completely on the disk.
+    """Yield an empty temporary folder to fill. It gets its name only when it is completely on the disk.
 
-    Whatever interrupts the writing, an older folder of that name is unchanged until then. It is exchanged in one step
-    on Linux and macOS; on disks that cannot do that, it has another name for a moment.
+    If the writing is interrupted, an older folder of that name remains unchanged. Linux and macOS exchange the two in
+    one step. On disks that cannot do that, the older folder has another name for a moment.
 
     Raises
     ------
     OutputError
-        If the folder cannot be written; the message says why and what to do.
+        If the folder cannot be written. The message has the reason and a remedy.
     """
     target = Path(path)
     with named_errors(target):
@@ -114,25 +115,26 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             _take_name(partial, target)
             _sync_folder(target.parent)
         finally:
-            # It is incomplete, or it is the folder that the target was before.
+            # It is either incomplete or the former folder of the target.
             if partial.exists():
                 shutil.rmtree(partial, ignore_errors=True)
 
 
 def publish(staged: Path, target: Path) -> None:
-    """Rename a complete file or folder to its final name, in one step where the disk can; `sync_name` comes after it.
+    """Rename a complete file or folder to its final name, in one step if the disk can. Call `sync_name` afterwards.
 
     Parameters
     ----------
     staged : Path
-        The file or folder, on the same disk. If the target is a folder, its old content may be here afterwards.
+        The file or folder, on the same disk as the target. If the target is a folder, its old content may be here
+        afterwards.
     target : Path
-        The final name; a file or folder that has it is replaced.
+        The final name. A file or folder of that name is replaced.
 
     Raises
     ------
     OutputError
-        If it cannot be renamed; the message says why and what to do.
+        If it cannot be renamed. The message has the reason and a remedy.
     """
     with named_errors(target):
         if staged.is_dir():
@@ -147,24 +149,24 @@ def sync_name(path: Path) -> None:
     Raises
     ------
     OutputError
-        If that is not possible.
+        If it cannot be flushed.
     """
     with named_errors(path):
         _sync_folder(path.parent)
 
 
 def sweep(folder: str | Path) -> None:
-    """Remove the temporary files that a crash has left in a folder, which may be absent; not those in use."""
+    """Remove temporary files that a crash has left in a folder, which may be missing. Those in use are kept."""
     with suppress(OSError):
         for entry in list(os.scandir(folder)):
-            # It may have been renamed meanwhile, or belong to another user.
+            # It may have been renamed in the meantime, or belong to another user.
             with suppress(OSError):
                 if is_abandoned(Path(entry.path), entry.name):
                     _remove(Path(entry.path))
 
 
 def partial_path(target: Path) -> Path:
-    """Return a temporary name in the target's folder; a short one, since the target's may have the largest length."""
+    """Return a temporary name in the target's folder. It is short, since the target's may have the largest length."""
     return target.with_name(f".{_computer()}-{os.getpid()}-{secrets.token_hex(8)}.partial")
 
 
@@ -173,18 +175,21 @@ def _computer() -> str:
 
 
 def is_abandoned(path: Path, name: str) -> bool:
-    """Tell whether the process that gave a file or folder a temporary name, now or before, has ended."""
+    """Tell whether a file or folder has a temporary name from a process that has ended.
+
+    `name` is its temporary name, which `path` need not have any more.
+    """
     named = _PARTIAL.fullmatch(name)
     if named is None:
         return False
     if named[1] == _computer() and not _runs(int(named[2])):
         return True
-    # Processes of another computer cannot be checked, and the number of a process may have been used again.
+    # Processes of another computer cannot be checked, and a process id may have been reused.
     return time.time() - path.lstat().st_mtime > _ABANDONED
 
 
 def _runs(number: int) -> bool:
-    """Tell whether a process can still write; a killed one may remain as a zombie."""
+    """Tell whether a process can still write. A killed process may remain as a zombie, which cannot."""
     import psutil
 
     try:
@@ -203,7 +208,7 @@ def _remove(path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Flush the entries of a folder to the disk; Windows does that by itself and has no such call."""
+    """Flush the entries of a folder to the disk. Windows does that automatically and has no such call."""
     if os.name == "posix":
         _sync(folder, os.O_RDONLY)
 
@@ -217,11 +222,11 @@ def _sync(path: Path, flags: int) -> None:
 
 
 def _take_name(partial: Path, target: Path) -> None:
-    """Rename a folder to `target`; the old folder of that name is at `partial` afterwards."""
+    """Rename a folder to `target`. An old folder of that name is at `partial` afterwards, or removed."""
     if not os.path.lexists(target):
         partial.rename(target)
     elif not _exchange(partial, target):
-        # Not a temporary name, so that `sweep` does not remove the old folder if this process ends now.
+        # This is not a temporary name, so `sweep` does not remove the old folder if this process ends now.
         aside = partial.with_suffix(".before")
         target.rename(aside)
         try:
@@ -233,7 +238,7 @@ def _take_name(partial: Path, target: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Exchange two names in one step; tell whether that succeeded."""
+    """Exchange two names in one step, and return whether that succeeded."""
     import ctypes
 
     first = os.fsencode(one)
@@ -266,7 +271,7 @@ _WHAT_TO_DO = {
 
 @contextmanager
 def named_errors(path: Path) -> Iterator[None]:
-    """Raise an `OutputError` that says which file, why and what to do, for every `OSError` in the context."""
+    """Raise an `OutputError` with the file, the reason and a remedy for every `OSError` in the context."""
     if "\0" in str(path):
         raise OutputError(f"{str(path)!r} cannot be written: no name may hold a null character; choose another.")
     try:

@@ -1,7 +1,7 @@
-"""A folder of data that can be made again, of limited size: the least recently used files are removed first.
+"""A cache folder of limited size, from which the least recently used files are removed first.
 
-Any number of processes may share one folder. Damaged files count as absent. Data that cannot be written are not kept,
-without an error.
+It is for data that can be made again. Any number of processes may share one folder. Damaged files count as missing. A
+failure to write raises no error; the data are then not cached.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _MEASURE_EVERY = 32
 
 
 class DiskCache:
-    """Bytes by name.
+    """Bytes by name, in files of a folder.
 
     Parameters
     ----------
     folder : Path
-        Folder of the files; it is made at the first write.
+        Folder of the files. It is made at the first write.
     limit : int
-        Largest size of the folder, in bytes.
+        Largest size of the folder in bytes.
     """
 
     def __init__(self, folder: Path, limit: int) -> None:
@@ -42,7 +42,7 @@ class DiskCache:
         sweep(folder)
 
     def get(self, name: str) -> bytes | None:
-        """Return the data of a name and mark them as used; None if they are absent or damaged."""
+        """Return the data of a name and mark them as used; None if they are missing or damaged."""
         path = self._path(name)
         try:
             data = path.read_bytes()
@@ -57,12 +57,12 @@ class DiskCache:
         return data[_DIGEST:]
 
     def put(self, name: str, data: bytes) -> bool:
-        """Store data, and return whether they are on the disk; a failure is logged once.
+        """Store data and return whether they are on the disk. A failure is logged once.
 
         Parameters
         ----------
         name : str
-            Letters and digits; equal names mean equal data.
+            Letters and digits. Equal names mean equal data.
         data : bytes
             The data.
         """
@@ -84,7 +84,7 @@ class DiskCache:
         return True
 
     def trim(self) -> None:
-        """Remove the least recently used files until a tenth of the limit is free, if the limit is exceeded."""
+        """If the limit is exceeded, remove the least recently used files until a tenth of it is free."""
         files = self._files()
         size = sum(n for _, n, _ in files)
         if size <= self.limit:
@@ -92,17 +92,17 @@ class DiskCache:
         for _, n, path in sorted(files):
             if size <= 0.9 * self.limit:
                 break
-            # Another process may be reading it or have removed it.
+            # Another process may be reading or have removed it.
             with suppress(OSError):
                 path.unlink()
                 size -= n
 
     def size(self) -> int:
-        """Return the size of the files of all processes, in bytes."""
+        """Return the total size of the files in bytes, including those of other processes."""
         return sum(n for _, n, _ in self._files())
 
     def clear(self) -> int:
-        """Remove all files, and return the number of bytes freed."""
+        """Remove all files and return the number of bytes freed."""
         freed = 0
         for _, n, path in self._files():
             with suppress(OSError):

@@ -1,4 +1,4 @@
-"""The folders of files that are kept between sessions: one that the user chose, else the platform's."""
+"""The folders of files that are kept between sessions: the user's choice, else the platform's."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def data() -> Path:
 
 
 def config() -> Path:
-    """Return the folder for the values that forms show again. It need not exist."""
+    """Return the folder for the last values of forms. It need not exist."""
     return _folder("config", preferences().cache)
 
 
 @cached
 def _folder(kind: str, chosen: str | None) -> Path:
-    # Asked for several times for each image of a batch.
+    # Cached, because a batch asks for it several times for each image.
     if chosen:
         return Path(chosen)
     import platformdirs

@@ -1,4 +1,4 @@
-"""What a file says of its image besides the pixels: shape, axes, spacing, units, names of channels."""
+"""A file's description of its image without the pixels: shape, axes, spacing, units, names of channels."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ class ImageFacts:
     Parameters
     ----------
     shape : tuple of int
-        Of the finest level, a letter of `axes` for each number.
+        Shape of the finest level, one number for each letter of `axes`.
     dtype : dtype
-        Of the pixels.
+        Dtype of the pixels.
     axes : str
         Letters of ``QTCZYX``.
     spacing : mapping of str to float
-        Size of a pixel along each axis, where the file has it.
+        Size of a pixel along each axis, if the file has it.
     units : mapping of str to str
         Unit of each spacing.
     channel_names : tuple of str
-        Names of the channels, where the file has them.
+        Names of the channels, if the file has them.
     notes : tuple of str
-        What our reader chose, left out or did not apply.
+        Sentences about choices and omissions of the reader.
     """
 
     shape: tuple[int, ...]
@@ -47,9 +47,9 @@ class ImageFacts:
 
 
 def read_facts(path: Path) -> ImageFacts:
-    """Read what a file says of its image; kept until the file changes.
+    """Read a file's description of its image. The result is cached until the file changes.
 
-    Of TIFF and OME-Zarr the pixels are not read, of other formats they are.
+    Pixels are not read for TIFF and OME-Zarr, but for other formats they are.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""npe2's reader of images, in plain layer data: one layer with axes, spacing, units and names of channels."""
+"""The npe2 reader of images, as plain layer data: one layer with axes, spacing, units and names of channels."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ __all__ = ["CHANNEL_NAMES", "IMAGE_PATH", "image_attributes", "image_reader", "r
 
 #: Key of a layer's metadata for the names of the image's channels, in their order.
 CHANNEL_NAMES = "foundseg channel names"
-#: Key of a layer's metadata for the path of an image in a file that holds several.
+#: Key of a layer's metadata for the path of an image in a file with several images.
 IMAGE_PATH = "foundseg image path"
-#: Images of one file that are opened at once.
+#: Most images of one file to open at once.
 _MOST_LAYERS = 20
 
 
 def image_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None:
-    """Return `read_image_layer` for an image, else None; npe2 passes a list of paths for a stack."""
+    """Return `read_image_layer` for an image, else None. npe2 passes a list of paths for a stack, which is not read."""
     if not isinstance(path, str) or stem_of_labels(Path(path).name) != Path(path).name:
         return None
     return None if Path(path).is_dir() and not is_image_folder(Path(path)) else read_image_layer
 
 
 def read_image_layer(path: str) -> list[LayerData]:
-    """Read an image as a layer: array, attributes, type. Large files are opened, and read where they are shown.
+    """Read an image as a layer: array, attributes, type. Pixels of large files are read when they are shown.
 
-    Each image of a file that holds several of one kind, such as positions, is a layer. A warning names the others.
+    If a file has several images of one kind, such as positions, each becomes a layer. A warning names the others.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def read_image_layer(path: str) -> list[LayerData]:
     """
     inside = images_of(Path(path))
     if len(inside.paths) > _MOST_LAYERS and not can_read_whole(Path(path)):
-        # A plate, whose error says what to do.
+        # For a plate, reading it raises the error with the remedy.
         read_image(path)
     opened = [read_image(one) for one in inside.paths[:_MOST_LAYERS]]
     left = [f"{len(inside.paths) - _MOST_LAYERS} more images"] if len(inside.paths) > _MOST_LAYERS else []
@@ -60,7 +60,7 @@ def _layer(path: Path, image: Image) -> LayerData:
     data, attributes = image_attributes(image)
     if not split_inside(path)[1]:
         return data, {"name": stem_of(path.name), **attributes}, "image"
-    # napari knows the file alone.
+    # napari only has the path of the file.
     attributes["metadata"] = {**attributes["metadata"], IMAGE_PATH: str(path)}
     return data, {"name": stem_of(flat_name(path.as_posix())), **attributes}, "image"
 
@@ -68,7 +68,7 @@ def _layer(path: Path, image: Image) -> LayerData:
 def image_attributes(image: Image) -> tuple[Any, dict[str, Any]]:
     """Return pixels and attributes of the layer that shows an image.
 
-    A channel axis is an axis of the layer with the label ``c``; the three or four colours of an RGB image are none.
+    A channel axis becomes an axis of the layer with the label ``c``. The three or four colours of an RGB image do not.
     """
     axes = str(image.axes)
     levels = list(image.levels)
@@ -83,7 +83,7 @@ def image_attributes(image: Image) -> tuple[Any, dict[str, Any]]:
         "rgb": rgb,
         "multiscale": len(levels) > 1,
         "scale": [image.spacing.get(letter, 1.0) for letter in letters],
-        # Some files name units that napari does not know.
+        # Some files have units that napari does not support.
         "units": [unit if is_known_unit(unit) else "pixel" for unit in units],
         "axis_labels": [letter.lower() for letter in letters],
         "metadata": {CHANNEL_NAMES: list(image.channel_names)} if image.channel_names and not rgb else {},

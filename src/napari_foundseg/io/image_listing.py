@@ -1,7 +1,7 @@
-"""Which images there are in a folder, and in a file that holds several: one rule for every way in.
+"""List the images in a folder, or in a file with several images, by one rule for the whole package.
 
-An image has the ending of a format. Hidden files are none, and neither are results of this plugin, nor masks and label
-images that lie beside the image of the same name. A file named by the user is taken whatever its name.
+An image has the ending of a format. Hidden files are skipped. So are results of this plugin, and masks and label images
+next to the image of the same name. A file that the user names is used whatever its name.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ __all__ = ["Inside", "can_read_whole", "images_of", "list_images", "pick_images"
 
 #: Endings of the names of masks and label images, before the ending of their format.
 _MASKS = re.compile(r"(?<=.)[_-](labels?|masks?|cp_masks|seg)$", re.IGNORECASE)
-#: Bytes in which a sidecar says that it is one.
+#: Bytes at the start of a sidecar that contain its format.
 _START = 256
-#: Rows and columns that are looked at to tell a label image from a photograph.
+#: Rows and columns to inspect to tell a label image from a photograph.
 _LOOK = 512
 
 
@@ -48,9 +48,9 @@ class Inside:
     paths : tuple of Path
         The file itself, or each image in it, such as ``plate.ome.zarr/A/2/0``.
     all_paths : tuple of Path
-        Those that are left out, too, in the order of the file.
+        All images, also those that are left out, in the order of the file.
     left_out : str
-        Which images of the file are left out, since they are of another kind; empty where none are.
+        Description of the images that are left out because they are of another kind; empty if none are.
     """
 
     paths: tuple[Path, ...]
@@ -59,7 +59,7 @@ class Inside:
 
 
 def images_of(path: Path) -> Inside:
-    """Return the images that a file or folder of a format holds: itself, or those inside that are of one kind."""
+    """Return the images of a file or folder of a format: itself, or the images inside that are of one kind."""
     inside = images_inside(path)
     if not inside:
         return Inside((path,), (path,))
@@ -71,12 +71,12 @@ def images_of(path: Path) -> Inside:
 
 
 def can_read_whole(path: Path) -> bool:
-    """Tell whether a file that holds several images may be read by its own path, too, which a plate may not."""
+    """Tell whether a file with several images may also be read by its own path. A plate may not."""
     return path.is_file() or is_bioformats2raw(path)
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Return the images of a folder, without those of its folders, in natural order.
+    """Return the images of a folder in natural order, without those in subfolders.
 
     Raises
     ------
@@ -89,14 +89,14 @@ def list_images(folder: Path) -> list[Path]:
 
 
 def pick_images(folder: Path, names: Mapping[str, bool], neighbours: Iterable[str]) -> list[str]:
-    """Return which files and folders are images.
+    """Return the names of those files and folders that are images.
 
     Parameters
     ----------
     folder : Path
-        Where they are.
+        Their folder.
     names : mapping of str to bool
-        Their names, and whether each is a folder.
+        The names to choose from, and whether each is a folder.
     neighbours : iterable of str
         Names of all files of the folder.
     """
@@ -114,7 +114,7 @@ def _is_image(name: str, is_folder: bool) -> bool:
 
 
 def _is_result(path: Path, stems: set[str], others: set[str]) -> bool:
-    """Tell whether a file is a result of ours, or a mask or label image of the image beside it."""
+    """Tell whether a file is a result of this package, or a mask or label image of an image next to it."""
     sidecar = sidecar_path(path)
     described = name_key(sidecar.name) in others
     found = _MASKS.search(stem_of(path.name))
@@ -126,7 +126,7 @@ def _is_result(path: Path, stems: set[str], others: set[str]) -> bool:
 
 
 def _results(sidecar: Path) -> frozenset[str]:
-    """Return the names of the files that a sidecar says a run has written; other JSON files have none."""
+    """Return the names of the files that a run has written, from its sidecar; empty for other JSON files."""
     if not sidecar.is_file():
         return frozenset()
     with suppress(OSError, ValueError, LookupError, TypeError), sidecar.open("rb") as file:
@@ -138,7 +138,7 @@ def _results(sidecar: Path) -> frozenset[str]:
 
 
 def _is_photograph(path: Path) -> bool:
-    """Tell whether pixels cannot be ids of objects: colours, fractions, or neighbours that are hardly ever equal."""
+    """Tell whether pixels cannot be ids of objects: colours, fractions, or neighbours that are rarely equal."""
     from napari_foundseg.io.readers import read_image
 
     try:

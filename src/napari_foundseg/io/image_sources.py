@@ -1,4 +1,4 @@
-"""Images from what the caller passes: arrays, files, folders."""
+"""Make images from the caller's arrays, files and folders."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def as_image(image: Any, axes: str | None = None) -> Image:
 
 
 def as_images(images: Any, axes: str | None = None) -> list[Image]:
-    """Convert one or a list of arrays, paths, folders or `Image` to images; `axes` are those of each.
+    """Convert one or a list of arrays, paths, folders or `Image` to images. `axes` apply to each.
 
     Raises
     ------
     AxesError, BadImageError
-        As `as_image` and `read_folder`.
+        As in `as_image` and `read_folder`.
     """
     out: list[Image] = []
     for one in images if isinstance(images, list | tuple) else [images]:
@@ -53,12 +53,12 @@ def as_images(images: Any, axes: str | None = None) -> list[Image]:
 
 
 def read_folder(folder: Path) -> list[Image]:
-    """Read the images of a folder, as `image_listing` lists them; large ones are opened without reading their pixels.
+    """Read the images of a folder, as `image_listing` lists them. Pixels of large images are not read yet.
 
     Raises
     ------
     BadImageError
-        If it is not a folder, holds no images, or one of them cannot be read.
+        If it is not a folder, contains no images, or one of them cannot be read.
     """
     if not folder.is_dir():
         raise BadImageError(folder, "is not a folder; choose one with images")

@@ -1,10 +1,10 @@
 """The journal: every change of a label image is on the disk within moments, so that a crash loses nothing.
 
 A journal is a file of records: a header, the labels at the beginning, then the steps in the order in which they were
-done (an undo is a step too), with an end mark wherever the labels were in a file. Records are only appended; an
-incomplete last record is ignored, and a damaged one left out and counted. Applying the steps to an empty array gives
-the labels and the facts about their objects. A journal whose last step is behind the last end mark, and which no
-process is writing, is unsaved work: it is offered, and never deleted.
+done (an undo is a step too). An end mark follows whenever the labels were saved to a file. Records are only appended.
+An incomplete last record is ignored; a damaged one is left out and counted. Applying the steps to an empty array gives
+the labels and the facts about their objects. A journal is unsaved work if its last step is after the last end mark and
+no process is writing it. Unsaved work is offered for recovery and never deleted.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ __all__ = [
     "kept_journal", "kept_journals", "read_journal", "reoffer_journal",
 ]  # fmt: skip
 
-#: Delay before a failed write is tried again; it doubles with each one up to 16 times as much.
+#: Delay before a failed write is tried again. It doubles with each failure, up to 16 times as much.
 _RETRY_SECONDS = 2.0
-#: Seconds for which a closed journal that cannot be written is tried again.
+#: Seconds for which writes of a closed journal are tried again.
 _PATIENCE = 300.0
-#: Attempts to make a record, before it is given up as one that cannot be made.
+#: Attempts to make a record before it is given up.
 _ATTEMPTS = 3
 
 
@@ -62,34 +62,33 @@ def journal_folder() -> Path:
 
 @dataclass
 class _Job:
-    """Records that are to be written; they are made when it is their turn, so that they need no memory before."""
+    """Records to write. They are made just before they are written, so that they need no memory before."""
 
     make: Callable[[], Iterable[bytes]]
-    #: Whether there would be anything to recover with it.
+    #: Whether the records contain anything to recover.
     has_content: Callable[[], bool] = lambda: False
     nbytes: int = 0
-    #: Values of the header that they change.
+    #: Values of the header that the records change.
     values: Mapping[str, Any] = field(default_factory=dict)
     attempts: int = 0
     error: Exception | None = None
 
 
 class Journal:
-    """Writes the steps of one Labels layer in a background thread.
+    """Writer of the steps of one Labels layer, in a background thread.
 
-    Nothing stops the thread but `close`: what cannot be written now is tried again, and a file that somebody has
-    removed is written again.
+    Only `close` and `abandon` stop the thread. A failed write is tried again, and a removed file is written again.
 
     Parameters
     ----------
     folder : Path
-        Folder of the journal; it is made if it does not exist.
+        Folder of the journal. It is made if it does not exist.
     header : Header or callable
-        The label image; a callable is called in the journal's thread, when the header is first needed.
+        The label image. A callable is called in the journal's thread when the header is first needed.
     on_saved : callable
-        Called with the time, in seconds since 1970, when everything added is on the disk; in the journal's thread.
+        Called in the journal's thread when everything added is on the disk, with the time in seconds since 1970.
     on_failed : callable
-        Called with the error when a write fails; it is then tried again.
+        Called with the error when a write fails. The write is then tried again.
     """
 
     def __init__(
@@ -106,14 +105,14 @@ class Journal:
         self._waiting: SimpleQueue[_Job | None] = SimpleQueue()
         self._pending: list[_Job] = []
         self._file: BinaryIO | None = None
-        #: The file; None before it is written.
+        #: The file; None before the first write.
         self.file_path: Path | None = None
-        #: What is in the file: its length, and the number of steps.
+        #: Good length of the file, number of steps in it, and length of its header.
         self._good = self._steps = self._empty = 0
         self._failures = 0
         self._settled = threading.Event()
         self._is_written = self._is_abandoned = False
-        #: Whether a step is missing in the file: it could not be made, or the file was lost.
+        #: Whether a step is missing in the file, because it could not be made or the file was lost.
         self.incomplete = False
         self._thread = threading.Thread(target=self._serve, name="foundseg-journal", daemon=True)
         self._thread.start()
@@ -124,49 +123,49 @@ class Journal:
 
     @cached_property
     def path(self) -> Path:
-        """The file, which exists after the first write."""
+        """The file. It exists after the first write."""
         header = self._header
         name = f"{header.stem}-{header.began.replace(':', '')}-{header.process}-{id(self):x}.journal"
         return self._folder / name
 
     @property
     def waiting_bytes(self) -> int:
-        """Memory of what could not be written yet."""
+        """Memory of the records that could not be written yet, in bytes."""
         return sum(job.nbytes for job in self._pending)
 
     def add(self, step: EditStep) -> None:
-        """Queue a step that was done, undone or redone; returns at once."""
+        """Queue a step that was done, undone or redone, and return at once."""
         self._waiting.put(_Job(lambda: [step.to_bytes()], lambda: True, step.nbytes))
 
     def add_all(self, labels: NDArray[Any], known: Facts) -> None:
-        """Queue a whole label image with the facts about its objects, as what the steps begin with.
+        """Queue a whole label image, with the facts about its objects, as the base of the later steps.
 
         Parameters
         ----------
         labels : ndarray of int
-            Array of the header's shape. It is read when it is written; each change meanwhile must be added as a step.
+            Array in the header's shape. It is read in the background. Changes in the meantime must be added as steps.
         known : mapping of int to mapping of str
             Facts by id of the object.
         """
         self._waiting.put(_Job(lambda: base_records(labels, known), lambda: bool(known) or bool(labels.any())))
 
     def mark_saved(self) -> None:
-        """Note that everything added so far is in a file."""
+        """Record that everything added so far is saved to a file."""
         self._waiting.put(_Job(lambda: [END]))
 
     def mark_discarded(self) -> None:
-        """Note that nothing added so far is wanted."""
+        """Record that the user does not want anything that was added so far."""
         self._waiting.put(_Job(lambda: [note(discarded=True)]))
 
     def rename(self, layer: str) -> None:
-        """Note the layer's new name."""
+        """Record the layer's new name."""
         self._waiting.put(_Job(lambda: [note(layer=layer)], values={"layer": layer}))
 
     def close(self, timeout: float = 5.0, *, unsaved: bool = False) -> bool:
-        """Write everything queued and the end mark; return whether all of it is on the disk within `timeout` seconds.
+        """Write everything queued and the end mark, and return whether all is on the disk within `timeout` seconds.
 
-        What cannot be written is tried again for some minutes. `unsaved`: offer the labels for recovery, since they are
-        in no file.
+        A failed write is tried again for some minutes. With `unsaved`, the labels are offered for recovery, since they
+        are in no file.
         """
         self._waiting.put(_Job(lambda: [note(closed=True) if unsaved else END]))
         self._waiting.put(None)
@@ -174,11 +173,11 @@ class Journal:
         return self._is_written
 
     def abandon(self) -> None:
-        """Write nothing any more; another journal has the same labels."""
+        """Stop writing, since another journal has the same labels."""
         self._is_abandoned = True
         self._waiting.put(None)
 
-    # In the thread.
+    # The following methods run in the thread.
 
     def _serve(self) -> None:
         try:
@@ -210,11 +209,11 @@ class Journal:
                 self._is_written = not self._pending and not self.incomplete
                 if not self._pending or time.monotonic() - closing > _PATIENCE:
                     return
-                # Whoever closes it does not wait until there is room on the disk.
+                # The caller of `close` does not wait until there is room on the disk.
                 self._settled.set()
 
     def _delay(self) -> float | None:
-        """Return how long to wait for more, in seconds; None where nothing is to be done meanwhile."""
+        """Return the seconds to wait for more jobs; None to wait without a limit."""
         if self._pending:
             return _RETRY_SECONDS * min(16.0, 2.0 ** (self._failures - 1))
         return None if self._file is None else ALIVE
@@ -224,7 +223,7 @@ class Journal:
             listener(what)
 
     def _receive(self, timeout: float | None) -> bool:
-        """Take all that is queued; return whether the journal is being closed."""
+        """Take all queued jobs, and return whether the journal is being closed."""
         closing = False
         with contextlib.suppress(Empty):
             while True:
@@ -237,7 +236,7 @@ class Journal:
         return closing
 
     def _write_pending(self) -> bool:
-        """Write all that was received; return whether there was anything."""
+        """Write all pending jobs, and return whether there were any."""
         if self._file is None and not any(job.has_content() for job in self._pending):
             # Without labels there is nothing to recover, so there is no file.
             self._forget_pending()
@@ -258,7 +257,7 @@ class Journal:
                 for record in self._made(job):
                     steps += is_step(record)
                     file.write(packed(record, steps, time.time()))
-                # The gap in the numbers says that it is missing.
+                # The gap in the numbers shows that a step is missing.
                 steps += job.attempts >= _ATTEMPTS
             file.truncate()
             file.flush()
@@ -276,7 +275,7 @@ class Journal:
         return True
 
     def _made(self, job: _Job) -> Iterable[bytes]:
-        """Return the records of a job; none where they cannot be made, however often it is tried."""
+        """Return the records of a job; none if they could not be made in several attempts."""
         if job.attempts >= _ATTEMPTS:
             return []
         try:
@@ -289,14 +288,14 @@ class Journal:
             raise
 
     def _forget_pending(self) -> None:
-        """Forget what was received before there are any labels, but a new name."""
+        """Drop jobs that came before there are any labels, but keep a new name."""
         for job in self._pending:
             if job.values:
                 self.__dict__["_header"] = replace(self._header, **job.values)
         self._pending = []
 
     def _mark_in_use(self) -> None:
-        """Let other computers see that somebody is at work on this journal."""
+        """Show other computers that this journal is in use."""
         with contextlib.suppress(OSError):
             os.utime(self.path)
 
@@ -326,7 +325,7 @@ class Journal:
             return False
 
     def _begin_again(self) -> None:
-        """Write a file that was removed, or replaced by another one, again, from what the system still has of it."""
+        """Write a removed or replaced file again, from the data that the system still has of it."""
         old = self._file
         assert old is not None
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -354,7 +353,7 @@ class Journal:
             old.close()
 
     def _give_up(self) -> None:
-        """Remove a file without any complete record; in others, the next try overwrites the incomplete one."""
+        """Remove a file without any complete record. In other files, the next attempt overwrites an incomplete one."""
         assert self._file is not None
         if self._good > self._empty:
             return

@@ -1,7 +1,7 @@
-"""npe2's reader and writer of labels layers, in plain layer data.
+"""The npe2 reader and writer of labels layers, as plain layer data.
 
-With a labels file, two files in the same folder are read and written: the table of its objects (``<name>.csv``) and
-its provenance (``<name>.json``).
+Two files in the same folder are read and written with a labels file: the table of its objects (``<name>.csv``) and its
+provenance (``<name>.json``).
 """
 
 from __future__ import annotations
@@ -53,22 +53,22 @@ __all__ = [
 ]
 
 LayerData = tuple[Any, dict[str, Any], str]
-#: Key of a layer's metadata for the content of the sidecar of its file.
+#: Key of a layer's metadata for the content of its file's sidecar.
 FILE_PROVENANCE = "napari-foundseg"
 #: Key of a layer's metadata for the provenance of the run that made it.
 RUN_PROVENANCE = "foundseg"
 #: Hashes of the tables that this process has read or written, by their resolved paths.
 _tables: dict[str, str] = {}
-#: The files of arrays that were read as layers, by the number of the array.
+#: The files of arrays that were read as layers, by the `id` of the array.
 _opened: dict[int, tuple[ref[NDArray[Any]], KnownFiles]] = {}
-#: Colour of ids that have none in a file in which others have one.
+#: Colour of ids without a colour, in a file that has colours for other ids.
 _GREY = (0.5, 0.5, 0.5, 1.0)
 #: Colour of the background.
 _CLEAR = (0.0, 0.0, 0.0, 0.0)
 
 
 def labels_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None:
-    """Return `read_layer` for the name of a labels file, else None; npe2 passes a list of paths for a stack."""
+    """Return `read_layer` for the name of a labels file, else None. npe2 passes a list of paths for a stack."""
     is_labels = isinstance(path, str) and stem_of_labels(Path(path).name) != Path(path).name
     return read_layer if is_labels else None
 
@@ -106,7 +106,7 @@ def read_layer(path: str) -> list[LayerData]:
 
 
 def opened_files(data: Any) -> KnownFiles | None:
-    """Return the files that the array of a layer was read from, as they were then; None for other arrays."""
+    """Return the files from which a layer's array was read, in their state at that time; None for other arrays."""
     array, known = _opened.get(id(data), (None, None))
     return known if array is not None and array() is data else None
 
@@ -114,20 +114,20 @@ def opened_files(data: Any) -> KnownFiles | None:
 def write_layer(
     path: str, data: Any, attributes: Mapping[str, Any], *, image: Image | None = None, replace: bool = False
 ) -> list[str]:
-    """Write a Labels layer: scale, units and colours into its file, features and provenance to files of the same name.
+    """Write a Labels layer: scale, units and colours in its file, features and provenance in files of the same name.
 
     Parameters
     ----------
     path : str
-        Ends in ``.tif``, ``.ome.tif``, ``.ome.zarr`` or ``.png``; a name without an ending gets ``.tif``.
+        The file, with the ending ``.tif``, ``.ome.tif``, ``.ome.zarr`` or ``.png``. Without an ending it gets ``.tif``.
     data : array-like of int
-        The layer's data; of a multiscale layer the list of its levels.
+        The layer's data. For a multiscale layer it is the list of its levels.
     attributes : mapping
-        As `Layer.as_layer_data_tuple` gives them.
+        Attributes from `Layer.as_layer_data_tuple`.
     image : Image, optional
-        The image of the labels, in which edited objects are measured again.
+        The image of the labels, on which edited objects are measured again.
     replace : bool
-        As `write_with_properties` takes it.
+        As for `write_with_properties`.
 
     Returns
     -------
@@ -137,8 +137,8 @@ def write_layer(
     Raises
     ------
     FoundsegError
-        If they cannot be written, the name is that of the image that the labels were made of, or the name of the table
-        is taken by a file that is not one.
+        If the files cannot be written, if the name is that of the image from which the labels were made, or if the
+        name of the table is taken by another kind of file.
     """
     file = with_label_ending(Path(path))
     metadata = attributes.get("metadata") or {}
@@ -148,7 +148,7 @@ def write_layer(
     content.properties = measured_properties(content, image)
     written = write_with_properties(file, content, replace=replace)
     sidecar = sidecar_path(file)
-    # An existing sidecar is kept: it describes the file before, and its hash shows that the file has changed since.
+    # Keep an existing sidecar: it describes the former file, and its hash shows that the file has changed since.
     if provenance and not sidecar.exists():
         with atomic_write(sidecar) as out:
             out.write(json.dumps(provenance, indent=1, default=str).encode())
@@ -157,19 +157,19 @@ def write_layer(
 
 
 def properties_of(path: Path, content: FileContent | None = None) -> pd.DataFrame | None:
-    """Return the properties of the objects of a labels file: from its content, else from its table.
+    """Return the properties of the objects of a labels file, from its content or else from its table.
 
     Parameters
     ----------
     path : Path
         The labels file.
     content : FileContent, optional
-        Its content, if it has been read.
+        The file's content, if it has been read.
 
     Returns
     -------
     pandas.DataFrame or None
-        With the column ``label``; None where there is no table. A table that cannot be read is left out with a warning.
+        A table with the column ``label``; None if there is none. An unreadable table is left out with a warning.
     """
     if content is not None and content.properties is not None:
         return content.properties
@@ -180,17 +180,17 @@ def properties_of(path: Path, content: FileContent | None = None) -> pd.DataFram
 
 
 def write_with_properties(path: Path, content: FileContent, *, replace: bool = False) -> list[Path]:
-    """Write labels, and the properties of their objects into the same file or a table in the same folder.
+    """Write labels, and the properties of their objects, into the same file or a table in the same folder.
 
     Parameters
     ----------
     path : Path
-        As `write_labels` takes it.
+        As for `write_labels`.
     content : FileContent
-        Labels, spacing, units, colours and properties. Without properties no table is made, but an existing one is
+        Labels, spacing, units, colours and properties. Without properties, no table is made, but an existing one is
         emptied.
     replace : bool
-        Whether the user wants a table replaced that was edited elsewhere.
+        Whether the user agreed to replace a table that was edited elsewhere.
 
     Returns
     -------
@@ -200,9 +200,10 @@ def write_with_properties(path: Path, content: FileContent, *, replace: bool = F
     Raises
     ------
     OutputError
-        If they cannot be written, or the name of the table is taken by a file that is not one; then nothing is written.
+        If the files cannot be written, or the name of the table is taken by another kind of file. Then nothing is
+        written.
     KeptError
-        If the table was edited since it was read or written here; then nothing is written.
+        If the table was edited since it was read or written here. Then nothing is written.
     """
     sizes = content.spacing, content.units, content.colours
     if holds_properties(path):
@@ -225,18 +226,18 @@ def write_with_properties(path: Path, content: FileContent, *, replace: bool = F
 
 
 def files_of_labels(path: Path) -> list[Path]:
-    """Return the files that saving labels of this name may replace: the labels, and the table of their objects."""
+    """Return the files that saving labels under this name may replace: the labels, and the table of their objects."""
     return [path] if holds_properties(path) else [path, table_path(path)]
 
 
 def holds_properties(path: Path) -> bool:
-    """Tell whether a labels file of this name holds the table of its objects itself."""
+    """Tell whether the format of a labels file contains the table of its objects."""
     row = format_to_write(path.name)
     return row is not None and row.properties
 
 
 def _sources(provenance: Any) -> list[Any]:
-    """Return the images that a run, or the steps of a sidecar, read."""
+    """Return the images that a run, or the steps in a sidecar, read."""
     steps = provenance.get("steps", [provenance]) if isinstance(provenance, Mapping) else []
     images = (step.get("image") for step in steps if isinstance(step, Mapping))
     return [image.get("source") for image in images if isinstance(image, Mapping)]
@@ -257,7 +258,7 @@ def _content(path: Path, data: Any, attributes: Mapping[str, Any]) -> FileConten
     units = [_unit(unit) for unit in attributes.get("units") or ["pixel"] * labels.ndim]
     names = [str(name).upper() for name in attributes.get("axis_labels") or ()]
     if names.count("C") == 1 and labels.shape[names.index("C")] == 1:
-        # Labels of an image with channels keep that axis, one pixel long.
+        # Labels of an image with channels keep the channel axis, with length 1.
         channels = names.index("C")
         labels = labels.squeeze(channels)
         del names[channels], scale[channels], units[channels]
@@ -270,7 +271,7 @@ def _content(path: Path, data: Any, attributes: Mapping[str, Any]) -> FileConten
 
 
 def _axes(path: Path, names: list[str], ndim: int) -> str:
-    """Return a layer's axes: their names where these are letters of axes, else the usual letters for their number."""
+    """Return a layer's axes: their names if these are valid letters, else the usual letters for their number."""
     axes = "".join(names)
     if len(axes) == len(set(axes)) == ndim and set("YX") <= set(axes) <= set("QTZYX"):
         return axes
@@ -280,7 +281,7 @@ def _axes(path: Path, names: list[str], ndim: int) -> str:
 
 
 def _unit(unit: Any) -> str:
-    """Return the symbol of a unit that is text or a unit of pint."""
+    """Return the symbol of a unit, which is text or a pint unit."""
     name = f"{unit:~P}" if hasattr(unit, "dimensionality") else unit_symbol(str(unit))
     return "pixel" if name in ("", "px", "pixel") else name
 
@@ -301,7 +302,7 @@ def _bytes(colour: Any) -> Colour:
 
 
 def _properties(features: pd.DataFrame | None) -> pd.DataFrame | None:
-    """Return one row an object, column ``label`` first; napari has a row for each id, or a column ``index``."""
+    """Return one row per object, with column ``label`` first. napari has a row for each id, or a column ``index``."""
     if features is None or not len(features.columns):
         return None
     if "index" not in features:
@@ -314,7 +315,7 @@ def _properties(features: pd.DataFrame | None) -> pd.DataFrame | None:
 
 
 def _read_optional(path: Path, read: Callable[[Path], Any]) -> Any:
-    """Read a file that belongs to labels, if it exists; the labels are opened even if it is damaged."""
+    """Read a file that belongs to labels, if it exists. Damage is only a warning, so that the labels still open."""
     if not path.is_file():
         return None
     try:
@@ -329,7 +330,7 @@ def _table(path: Path) -> pd.DataFrame:
 
     table = pd.read_csv(path, encoding="utf-8-sig")
     if not len(table) and "label" in table:
-        # Nothing was found; pandas cannot tell the types of columns without rows.
+        # The table is empty, and pandas cannot infer the dtypes of columns without rows.
         return table.astype({"label": np.int64})
     if "label" not in table or not table["label"].is_unique or table["label"].dtype.kind not in "iu":
         raise ValueError("it has no column 'label' with each id once")
@@ -347,12 +348,12 @@ def _provenance(path: Path) -> dict[str, Any]:
 
 
 def _remember_table(table: Path) -> None:
-    """Remember the content of a table whose rows a layer has."""
+    """Remember the content of a table whose rows are in a layer."""
     _tables[os.path.realpath(table)] = hash_file(table)
 
 
 def _check_table(table: Path, labels: Path, *, replace: bool) -> None:
-    """Raise an OutputError if a table is none of labels, or holds changes that no layer has."""
+    """Raise `OutputError` if a file is no table of labels, or has changes that are in no layer."""
     if not _is_table(table):
         raise OutputError(
             f"{str(table)!r} is not a table of labels and would be replaced by that of {labels.name!r}: rename it, or "

@@ -1,8 +1,9 @@
-"""The one rule of what may be written: never an input, a file of somebody else, or a result edited since.
+"""The one rule for writing: never replace an input, a foreign file, or a result that was edited since.
 
-Every write to a name that the user gave passes here, before the run and again before the file is replaced. After a
-Save dialog, which has asked already, only `refuse_inputs` applies. Demo, reports and caches are exempt. What a window
-opened and saves again is refused where others have written it meanwhile (`files.known_files`), and the window asks.
+Every write to a user's file name is checked here, before the run and again before the file is replaced. After a Save
+dialog, which has already asked, only `refuse_inputs` applies. The demo, reports and caches are exempt. If a window
+saves a file that others have written since it was opened, the write is refused (`files.known_files`), and the window
+asks.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ __all__ = ["check_outputs", "check_place", "find_files", "free_path", "refuse_in
 
 
 def check_outputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path] = (), *, overwrite: bool = False) -> None:
-    """Check before a run what is known of its files: that they are no inputs, replace nothing, and can be written.
+    """Check before a run that its outputs are no inputs, replace nothing of the user's, and can be written.
 
     Raises
     ------
     OutputError
-        If one of them must not or cannot be written; the message says why and what to do.
+        If one of them must not or cannot be written. The message has the reason and a remedy.
     """
     paths = [Path(output) for output in outputs]
     refuse_inputs(paths, inputs)
@@ -43,15 +44,15 @@ def check_outputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path] = 
 
 
 def refuse_inputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path]) -> None:
-    """Raise an InputReplacedError if an output is an input, is inside one, or is a folder that contains one.
+    """Raise `InputReplacedError` if an output is an input, is inside one, or is a folder that contains one.
 
-    Links, other spellings and other cases of a name are the same file where the disk says so. An output inside an
-    OME-Zarr folder is refused whether that is an input or not: the folder is one image.
+    Links, other spellings and other cases of a name are the same file if the disk treats them so. An output inside an
+    OME-Zarr folder is always refused, since the folder is one image.
     """
     read: dict[Any, Path] = {}
     around: dict[Any, Path] = {}
     known: dict[Path, list[Any]] = {}
-    #: Folders that are looked at once, since there may be many outputs.
+    #: Folders that passed the checks. Each is checked only once, since there may be many outputs.
     allowed: set[Path] = set()
     for given in map(file_of, map(Path, inputs)):
         real = _real(given)
@@ -89,9 +90,9 @@ def refuse_inputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path]) -
 
 
 def refuse_kept(path: str | Path, *, overwrite: bool) -> None:
-    """Raise a KeptError if a name is taken by what a run must not replace.
+    """Raise `KeptError` if the path has a file that a run must not replace.
 
-    Without `overwrite` that is every file; with it, what this package did not write, and what was edited since.
+    Without `overwrite` that is every file. With it, only foreign files and files that were edited since.
     """
     path = Path(path)
     finish_writing(path)
@@ -120,28 +121,28 @@ def refuse_kept(path: str | Path, *, overwrite: bool) -> None:
 
 
 def check_place(path: str | Path) -> None:
-    """Raise an OutputError if a file of this name cannot be made; a folder that is missing would be made with it."""
+    """Raise `OutputError` if no file of this name can be made. A missing folder is no error, since it would be made."""
     path = Path(path).absolute()
     with named_errors(path):
         with suppress(FileNotFoundError, NotADirectoryError):
-            # Too long a name fails here.
+            # A name that is too long fails here.
             path.lstat()
         there = next((folder for folder in path.parents if os.path.lexists(folder)), path.parents[-1])
         probe = there / f".{secrets.token_hex(8)}.partial"
-        # The permissions that a system states are not those that it grants, on network disks above all.
+        # The stated permissions may differ from the real ones, above all on network disks, so try.
         probe.mkdir()
         probe.rmdir()
 
 
 def free_path(path: Path) -> Path:
-    """Return a path itself if nothing has its name, else with the next free number."""
+    """Return the path itself if it is free, else the path with the next free number."""
     stem, dot, ending = path.name.partition(".")
     numbered = (path.with_name(f"{stem}_{i}{dot}{ending}") for i in itertools.count(2))
     return next(one for one in itertools.chain((path,), numbered) if not os.path.lexists(one))
 
 
 def find_files(values: Any) -> Iterator[Path]:
-    """Yield the files and image folders that texts name, in a text, a list or a mapping of any depth."""
+    """Yield the files and image folders that are named in a text, or in a list or mapping of any depth."""
     if isinstance(values, Mapping):
         values = list(values.values())
     if isinstance(values, str | Path):
@@ -161,7 +162,7 @@ def _real(path: Path) -> Path:
 
 
 def _keys(real: Path) -> list[Any]:
-    """Return what is equal for two names of one file or folder: its numbers if it exists, and its resolved path."""
+    """Return keys that are equal for two names of one file or folder: resolved path, and inode if it exists."""
     keys: list[Any] = [os.path.normcase(real)]
     with suppress(OSError, ValueError):
         state = real.stat()

@@ -1,4 +1,4 @@
-"""The preferences of this process: the environment first, then the user's choice in the window, then the defaults."""
+"""The preferences of this process: environment variables first, then the user's choice, then the defaults."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Preferences:
-    """Where models run, and where files are kept.
+    """The device and process of models, and the folders of files.
 
     Parameters
     ----------
     device : str
         ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
     address : str or None
-        ``tls://host:port`` of a running scheduler; None for a process of the plugin's own.
+        ``tls://host:port`` of a running scheduler; None for a separate process of the plugin.
     cache : str or None
         Folder for all files that are kept between sessions; None for the platform's folders.
     cache_gb : float
-        Largest size of the cache of encoded images on the disk, in 10⁹ bytes; 0 for no cache.
+        Largest size of the disk cache of encoded images, in 10⁹ bytes; 0 for no cache.
     models : str or None
         Folder for models; None for the folder ``models`` in that of other files.
     offline : bool
         Whether any use of the network is an error.
     default_model : str
-        Model that a form chooses first, where it can do the form's task; empty for the first of the catalogue.
+        Model that a form chooses first if it supports the form's task; empty for the first of the catalogue.
     """
 
     device: str = "auto"
@@ -47,9 +47,9 @@ class Preferences:
     default_model: str = ""
 
 
-#: Variables that forbid the network; the Hugging Face libraries read the last two.
+#: Variables that forbid the network. The Hugging Face libraries read the last two.
 _OFFLINE = ("FOUNDSEG_OFFLINE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-#: Variables that win over the user's choice.
+#: Variables that override the user's choice.
 _VARIABLES = ("FOUNDSEG_DEVICE", "FOUNDSEG_ENGINE", "FOUNDSEG_CACHE", "FOUNDSEG_CACHE_GB", "FOUNDSEG_MODELS", *_OFFLINE)
 _chosen = Preferences()
 
@@ -61,18 +61,18 @@ def set_preferences(chosen: Preferences) -> None:
 
 
 def chosen_preferences() -> Preferences:
-    """Return the user's choice, whatever the environment says."""
+    """Return the user's choice, regardless of the environment."""
     return _chosen
 
 
 def preferences() -> Preferences:
-    """Return the preferences in force: variables of the environment win over the user's choice."""
+    """Return the effective preferences: environment variables override the user's choice."""
     return _in_force(_chosen, *map(os.environ.get, _VARIABLES))
 
 
 @lru_cache(maxsize=8)
 def _in_force(chosen: Preferences, *variables: str | None) -> Preferences:
-    # Asked for several times for each row of a table.
+    # Cached, because tables ask for it several times for each row.
     device, address, cache, cache_gb, models, *_ = variables
     return replace(
         chosen,
@@ -86,7 +86,10 @@ def _in_force(chosen: Preferences, *variables: str | None) -> Preferences:
 
 
 def offline_switch() -> str:
-    """Return in words what forbids the network; empty where nothing does. A variable wins over the user's choice."""
+    """Return the switch that forbids the network, in words; empty if none does.
+
+    Variables override the user's choice.
+    """
     for name in _OFFLINE:
         if _switch(os.environ.get(name), False):
             return f"{name} is set"
@@ -117,5 +120,5 @@ def _number(text: str | None, default: float) -> float:
 
 
 def _switch(text: str | None, default: bool) -> bool:
-    # As huggingface_hub reads its own variable.
+    # The same rule as huggingface_hub uses for its own variable.
     return text.upper() in ("1", "ON", "YES", "TRUE") if text else default

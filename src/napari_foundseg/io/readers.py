@@ -26,23 +26,23 @@ __all__ = ["read_image", "read_labels", "read_stored"]
 def read_image(path: str | Path, axes: str | None = None) -> Image:
     """Read an image from a TIFF (OME-TIFF, BigTIFF, ImageJ), PNG or JPEG file or an OME-Zarr folder.
 
-    Large TIFFs are opened and read slice by slice, OME-Zarr chunk by chunk. The format is recognised by the content of
-    the file, not by its name.
+    Large TIFFs are opened and read slice by slice, OME-Zarr chunk by chunk. The format is recognised from the content
+    of the file, not from its name.
 
     Parameters
     ----------
     path : str or Path
-        The file or folder; of one that holds several images, the path of one in it, such as ``plate.ome.zarr/A/2/0`` or
+        The file or folder. If it contains several images, the path of one of them, such as ``plate.ome.zarr/A/2/0`` or
         ``a.ome.tif/1``.
     axes : str, optional
-        One letter of ``QTCZYX`` for every axis; by default those of the file. Axes of size 1 that are not named are
+        One letter of ``QTCZYX`` for every axis; by default those of the file. Axes of size 1 without a letter are
         dropped.
 
     Returns
     -------
     Image
-        With spacing, units and names of channels where the file has them, and `path` as its source. Of a file that
-        holds several images, the largest, whose own path is the source; `notes` names the others.
+        The image with spacing, units and names of channels from the file, and `path` as its source. If the file
+        contains several images, it is the largest one, whose own path is the source, and `notes` names the others.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def read_image(path: str | Path, axes: str | None = None) -> Image:
 
 
 def read_labels(path: str | Path) -> FileContent:
-    """Read a label image, with the colours and properties of its objects that the file holds.
+    """Read a label image, with the colours and properties of its objects if the file has them.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def read_labels(path: str | Path) -> FileContent:
     Raises
     ------
     BadImageError
-        If it cannot be read, does not fit into the memory, or holds values that are not ids of objects.
+        If it cannot be read, does not fit into memory, or has values that are not ids of objects.
     AxesError
         If its axes are ambiguous.
     """
@@ -97,9 +97,9 @@ def read_labels(path: str | Path) -> FileContent:
 
 
 def read_stored(path: str | Path) -> FileContent:
-    """Read the finest level of an image into the memory, with the values that the file stores.
+    """Read the finest level of an image into memory, with the values that the file stores.
 
-    Unlike in `read_image`, palettes are not applied, for example: the values of label images are ids.
+    Unlike in `read_image`, palettes, for example, are not applied, since the values of label images are ids.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def read_stored(path: str | Path) -> FileContent:
     Returns
     -------
     FileContent
-        With an ndarray.
+        The content, with an ndarray as `data`.
 
     Raises
     ------
@@ -125,13 +125,13 @@ def read_stored(path: str | Path) -> FileContent:
 
 
 def open_stored(path: str | Path, axes: str | None = None) -> FileContent:
-    """Open the finest level of an image as `read_stored` does, without reading its pixels where the file allows it."""
+    """Open the finest level of an image like `read_stored`, but without reading its pixels if the file allows that."""
     content = _read(Path(path), axes)
     return replace(content, data=content.data[0] if isinstance(content.data, list) else content.data)
 
 
 def _levels(content: FileContent) -> Any:
-    """Return the pixels; of a pyramid the levels up to the first that is none, such as the label of a slide."""
+    """Return the pixels, or the levels of a pyramid up to the first that is not one, such as the label of a slide."""
     if not isinstance(content.data, list):
         return content.data
     at = [content.axes.index(axis) for axis in "YX"]
@@ -152,7 +152,7 @@ def _read(path: Path, axes: str | None) -> FileContent:
     head = FileHead(file_of(path))
     files = [row for row in image_formats() if not row.folder]
     folders = [row for row in image_formats() if row.folder]
-    # A folder of any name is read where it is an image.
+    # A folder of any name is read if it is an image.
     if read := _reader(folders, head):
         return read(path, axes)
     start = _start_of(head, [row.name for row in folders])
@@ -170,13 +170,13 @@ def _reader(rows: Iterable[Format], head: FileHead) -> Callable[[Path, str | Non
 
 
 def _start_of(head: FileHead, folders: list[str]) -> bytes:
-    """Return the first bytes of a file, for messages, or raise the error that says why it cannot be read."""
+    """Return the first bytes of a file for messages, or raise the error with the reason why it cannot be read."""
     path = head.path
     if not image_ending(path.name):
         named = path.suffix or "without extension"
         raise BadImageError(path, f"files named {named} are not read; {', '.join(image_endings())} are")
     try:
-        # Checked before opening: opening a pipe blocks until another process writes to it.
+        # Check this before opening: opening a pipe blocks until another process writes to it.
         regular = path.is_file() or not path.exists()
         start = head.read(8) if regular else b""
     except FileNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Sample images in the package: real pictures that the built-in model was never trained on."""
+"""Sample images in the package: real pictures that were not used to train the built-in model."""
 
 from __future__ import annotations
 

@@ -12,17 +12,17 @@ from napari_foundseg.io.naming import DEFAULT_LABEL_ENDING, LABELS_SUFFIX, label
 
 __all__ = ["label_formats", "proposed_labels_path", "with_label_ending"]
 
-#: What looks like the ending of a format; ``.5um`` and ``. Day 2`` do not.
+#: Pattern of texts that look like the ending of a format; ``.5um`` and ``. Day 2`` do not.
 _ENDING = re.compile(r"\.[a-z]\w{1,5}$", re.IGNORECASE)
 
 
 def label_formats(axes: str, largest: int) -> list[Format]:
-    """Return the formats that can hold labels with these axes and ids up to `largest`."""
+    """Return the formats that support labels with these axes and ids up to `largest`."""
     return [row for row in all_formats() if row.can_hold(axes, largest)]
 
 
 def proposed_labels_path(source: str | None, layer: str, before: Path | None, folder: Path) -> Path:
-    """Propose a file for the labels of a layer: the one that they were in, else one beside their image.
+    """Propose a file for the labels of a layer: their former file, else one next to their image.
 
     Parameters
     ----------
@@ -31,14 +31,14 @@ def proposed_labels_path(source: str | None, layer: str, before: Path | None, fo
     layer : str
         Name of the Labels layer.
     before : Path or None
-        The file that the labels were saved in or opened from.
+        The file from which the labels were opened, or in which they were last saved.
     folder : Path
-        Where to save labels whose image has no file in a folder that can be written.
+        Folder for labels whose image has no file, or a file in a read-only folder.
 
     Returns
     -------
     Path
-        Another name than those of existing labels, unless it is `before`.
+        A name that no existing labels have, unless it is `before`.
     """
     if before is not None and format_to_write(before.name) is not None and before.parent.is_dir():
         return before
@@ -56,11 +56,11 @@ def proposed_labels_path(source: str | None, layer: str, before: Path | None, fo
 
 
 def with_label_ending(path: Path, ending: str = DEFAULT_LABEL_ENDING) -> Path:
-    """Return a path with an ending if it has none; an ending that cannot be written stays, for the error to name it."""
+    """Return a path with an ending if it has none. An unsupported ending is kept, so that the error names it."""
     known = format_to_write(path.name) is not None or image_ending(path.name) or _ENDING.search(path.name)
     return path if known else path.with_name(f"{path.name}{ending}")
 
 
 def _outermost(path: Path) -> Path:
-    """Return the image that a path is in: a path inside an OME-Zarr folder is in that folder."""
+    """Return the OME-Zarr folder that contains a path, or else the path itself."""
     return next((folder for folder in reversed(path.parents) if is_folder_name(folder.name)), path)

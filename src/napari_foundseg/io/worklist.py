@@ -1,7 +1,7 @@
-"""A folder or list of images as a worklist: the images, the labels file of each and its state.
+"""A folder or list of images as a worklist: the images, and the labels file and state of each.
 
-The states are in one small JSON file in the folder of the labels. The key of an image is its file name, that of a layer
-its name. Labels files are those whose names end in ``_labels``.
+The states are in one small JSON file in the folder of the labels. The key of an image is its file name; that of a layer
+is its name. Labels files have names that end in ``_labels``.
 """
 
 from __future__ import annotations
@@ -49,27 +49,27 @@ __all__ = [
 ]
 
 WorkState = Literal["new", "automatic", "in work", "done"]
-#: The file that holds the states, in the folder of the labels.
+#: The file with the states, in the folder of the labels.
 STATE_FILE = "foundseg-worklist.json"
 _FORMAT = "foundseg-worklist 1"
-#: More than any file of labels can hold.
+#: More objects than any labels file can contain.
 _MOST_OBJECTS = 1 << 64
 
 
 @dataclass(frozen=True)
 class Record:
-    """State of an image, as the state file keeps it.
+    """State of an image, as stored in the state file.
 
     Parameters
     ----------
     labels : str
         Name of its labels file, in the folder of the labels.
     state : {'new', 'automatic', 'in work', 'done'}
-        Progress; automatic: labels of a run that the user has not edited.
+        Progress. Automatic: labels from a run, which the user has not edited.
     objects : int or None
-        Number of objects in the labels file; None where they were not counted.
+        Number of objects in the labels file; None if they were not counted.
     image : str
-        Fingerprint of the pixels that the labels belong to; empty where it is unknown.
+        Fingerprint of the pixels to which the labels belong; empty if it is unknown.
     """
 
     labels: str
@@ -93,9 +93,9 @@ class WorklistItem:
     record : Record
         Its state.
     missing : bool
-        Whether the state file has it, but its file is gone.
+        Whether it is in the state file but its own file is gone.
     read : callable, optional
-        Returns the image, where reading the whole file is not enough: one slice of a stack, other axes.
+        Returns the image, if it is not simply the whole file: one slice of a stack, or other axes.
     """
 
     name: str
@@ -107,15 +107,16 @@ class WorklistItem:
 
 
 def items_of_folder(images: Path, labels: Path) -> list[WorklistItem]:
-    """List the images of a folder in natural order, with those that the state file has but that are gone.
+    """List the images of a folder in natural order, with missing ones that are in the state file.
 
-    Images in subfolders are left out; each image of a file that holds several is an item. The folder of the labels may
-    be that of the images. A folder such as that of an OME-Zarr plate may be given instead: its fields are listed.
+    Images in subfolders are left out. Each image of a file with several is an item. The folder of the labels may be
+    that of the images. `images` may also be a folder such as that of an OME-Zarr plate, whose fields are then listed.
 
     Raises
     ------
     WorklistError
-        If the folder cannot be read, or its state file is damaged, another file, or names an image as labels.
+        If the folder cannot be read, or if its state file is damaged, is another kind of file, or names an image as
+        labels.
     """
     try:
         files = [images] if is_image_folder(images) else list_images(images)
@@ -146,7 +147,7 @@ def _named_images(file: Path, records: Mapping[str, Record]) -> Iterator[tuple[s
     """Yield key and path of each image of a file."""
     inside = images_of(file)
     for path in inside.paths:
-        # The state file of an earlier version has the file, of which the first image was opened.
+        # In the state file of an earlier version, the name of the file means its first image.
         known = path != file and path == inside.all_paths[0] and file.name in records
         known |= len(inside.paths) == 1 and can_read_whole(file)
         yield file.name if known else path.relative_to(file.parent).as_posix(), path
@@ -169,7 +170,7 @@ def paired_items(pairs: Iterable[tuple[str, Path, Path, Callable[[], Image] | No
     Parameters
     ----------
     pairs : iterable of (str, Path, Path, callable or None)
-        Name, image, labels file and `WorklistItem.read`; all labels files in one folder. Labels that the user has
+        Name, image, labels file and `WorklistItem.read`. All labels files are in one folder. Labels that the user has
         edited under another name of the image keep their state.
 
     Raises
@@ -193,7 +194,7 @@ def paired_items(pairs: Iterable[tuple[str, Path, Path, Callable[[], Image] | No
 
 
 def read_records(folder: Path) -> dict[str, Record]:
-    """Read the state file in a folder of labels; empty if there is none.
+    """Read the state file in a folder of labels; return an empty dict if there is none.
 
     Raises
     ------
@@ -210,12 +211,12 @@ def read_records(folder: Path) -> dict[str, Record]:
 
 
 def worked_on_labels(folder: Path) -> frozenset[str]:
-    """Return the labels files that the user has worked on; a record that is damaged hides none of the others.
+    """Return the labels files that the user has edited. A damaged record does not hide the others.
 
     Raises
     ------
     WorklistError
-        If the state file as a whole is damaged or another file.
+        If the whole state file is damaged or another file.
     """
     path = folder / STATE_FILE
     found = set()
@@ -234,7 +235,7 @@ def worked_on_labels(folder: Path) -> frozenset[str]:
 
 
 def write_record(folder: Path, name: str, record: Record) -> None:
-    """Write the state of one image; the states of others, which another window may have written, are kept.
+    """Write the state of one image. States of other images, which another window may have written, are kept.
 
     Raises
     ------
@@ -273,13 +274,13 @@ def _record(values: Mapping[str, Any]) -> Record:
     if record.objects is not None and (type(record.objects) is not int or not 0 <= record.objects < _MOST_OBJECTS):
         raise ValueError(f"{record.objects!r} is not a number of objects")
     if record.labels in ("", ".", "..") or set(record.labels) & set("/\\\0"):
-        # The labels file is written later: its name must not lead out of the folder.
+        # The labels file is written later, so its name must not lead out of the folder.
         raise ValueError(f"{record.labels!r} is not a file name")
     return record
 
 
 def _items(names: list[str], folder: Path, records: Mapping[str, Record]) -> list[WorklistItem]:
-    """Give each image its labels file: that of its record, else one that no other image has."""
+    """Give each image its labels file: that of its record, else one that no other image uses."""
     used = {name_key(stem_of_labels(records[name].labels)) for name in records}
     items = []
     for name in names:
@@ -287,7 +288,7 @@ def _items(names: list[str], folder: Path, records: Mapping[str, Record]) -> lis
         if record is None:
             stem = free_stem(flat_name(name), used)
             found = labels_file(folder, stem)
-            # These labels were made elsewhere, so it is unknown whether the user has checked them.
+            # These labels come from elsewhere, so it is unknown whether the user has checked them.
             record = (
                 Record(found.name, "automatic", None)
                 if found

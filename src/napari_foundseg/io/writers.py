@@ -1,8 +1,8 @@
 """Write label images, images, tables and overlays to files.
 
-The functions ``write_…`` keep what is not theirs: a file that this package did not write, or that was edited since, is
-refused. The functions ``replace_…`` write whatever has the name, for files that only this package uses, and where the
-user was asked.
+The functions ``write_…`` refuse to replace a file that this package did not write, or that was edited since. The
+functions ``replace_…`` replace any file of the name. They are for files that only this package uses, and for cases
+where the user was asked.
 """
 
 from __future__ import annotations
@@ -52,15 +52,15 @@ def write_labels(
     colours: Mapping[int, Colour] | None = None,
     properties: pd.DataFrame | None = None,
 ) -> None:
-    """Write a label image; equal labels give equal bytes.
+    """Write a label image. Equal labels give equal bytes.
 
     Parameters
     ----------
     path : str or Path
-        ``.ome.tif`` makes an OME-TIFF, ``.ome.zarr`` an OME-Zarr 0.5 folder, ``.tif`` a TIFF (which ImageJ reads where
-        it can hold the labels), ``.png`` a 16-bit grey PNG of a single slice.
+        ``.ome.tif`` makes an OME-TIFF, ``.ome.zarr`` an OME-Zarr 0.5 folder, ``.tif`` a TIFF (for ImageJ too, if it
+        supports the labels), ``.png`` a 16-bit grey PNG of a single slice.
     labels : ndarray of unsigned int
-        Ids, 0 is background.
+        Ids; 0 is background.
     axes : str
         One letter of ``QTZYX`` for every axis of `labels`.
     spacing : mapping of str to float, optional
@@ -70,7 +70,7 @@ def write_labels(
     colours : mapping of int to tuple of int, optional
         Red, green, blue and opacity (0 to 255) of ids.
     properties : pandas.DataFrame, optional
-        One row an object; the column ``label`` holds its id. Only OME-Zarr holds it: for the other formats, write a
+        One row per object, with its id in the column ``label``. Only OME-Zarr supports it. For other formats, write a
         table with `write_table`.
 
     Raises
@@ -78,13 +78,13 @@ def write_labels(
     KeptError
         If a file of that name was not written by this package, or was edited since; it is kept.
     OutputError
-        If the file cannot be written, its extension is none of these, or it cannot hold the ids or properties.
+        If the file cannot be written, has another extension, or does not support the ids or properties.
     AxesError
         If the axes do not fit the labels.
 
     Notes
     -----
-    A file that this package wrote and nobody edited is replaced, so that a script can be run again.
+    A file that this package wrote and nobody edited is replaced, so a script can be run again.
     """
     with _keeping(path):
         replace_labels(path, labels, axes, spacing, units, colours, properties)
@@ -99,7 +99,7 @@ def replace_labels(
     colours: Mapping[int, Colour] | None = None,
     properties: pd.DataFrame | None = None,
 ) -> None:
-    """Write a label image as `write_labels` does, whatever file has the name."""
+    """Write a label image as `write_labels` does, replacing any file of the name."""
     path = Path(path)
     if len(axes) != labels.ndim:
         raise AxesError(f"axes={axes!r} names {len(axes)} axes, but the labels have {labels.ndim}.")
@@ -117,21 +117,21 @@ def replace_labels(
 
 
 def write_image(path: str | Path, image: Image) -> None:
-    """Write an image's finest pixels, all channels; equal pixels give equal bytes.
+    """Write an image's finest pixels with all channels. Equal pixels give equal bytes.
 
     Parameters
     ----------
     path : str or Path
         A ``.tif`` file.
     image : Image
-        With its axes, spacing and units, which `read_image` gives back.
+        The image, whose axes, spacing and units are written too.
 
     Raises
     ------
     KeptError
         If a file of that name was not written by this package, or was edited since; it is kept.
     OutputError
-        If it cannot be written, or is named otherwise.
+        If it cannot be written, or has another extension.
     """
     if not str(path).lower().endswith((".tif", ".tiff")):
         raise OutputError(f"{str(path)!r} cannot be written: images are saved as .tif.")
@@ -140,14 +140,15 @@ def write_image(path: str | Path, image: Image) -> None:
 
 
 def write_table(path: str | Path, table: pd.DataFrame) -> None:
-    """Write a table as CSV; equal tables give equal bytes.
+    """Write a table as CSV. Equal tables give equal bytes.
 
     Parameters
     ----------
     path : str or Path
         The file.
     table : pandas.DataFrame
-        Its columns are written, its index is not. The file is UTF-8 with a byte order mark, for spreadsheets.
+        The table. Its columns are written, but not its index. The file is UTF-8 with a byte order mark, for
+        spreadsheets.
 
     Raises
     ------
@@ -161,7 +162,7 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
 
 
 def replace_table(path: str | Path, table: pd.DataFrame) -> None:
-    """Write a table as `write_table` does, whatever file has the name."""
+    """Write a table as `write_table` does, replacing any file of the name."""
     with atomic_write(path) as file:
         file.write(table.to_csv(index=False, lineterminator="\n").encode("utf-8-sig"))
 
@@ -176,7 +177,7 @@ def write_overlay(path: str | Path, rgb: NDArray[np.uint8], labels: NDArray[Any]
     rgb : (M, N, 3) ndarray of uint8
         The image.
     labels : (M, N) ndarray of int
-        Ids, 0 is background.
+        Ids; 0 is background.
 
     Raises
     ------
@@ -190,9 +191,9 @@ def write_overlay(path: str | Path, rgb: NDArray[np.uint8], labels: NDArray[Any]
 
 
 def replace_overlay(path: str | Path, rgb: NDArray[np.uint8], labels: NDArray[Any], *, durable: bool = True) -> None:
-    """Write an overlay as `write_overlay` does, whatever file has the name.
+    """Write an overlay as `write_overlay` does, replacing any file of the name.
 
-    One that is not `durable` may be incomplete after a crash of the computer.
+    If it is not `durable`, it may be incomplete after a crash of the computer.
     """
     import PIL.Image
 
@@ -213,14 +214,14 @@ def overlay(rgb: NDArray[np.uint8], labels: NDArray[Any]) -> NDArray[np.uint8]:
 
 @contextmanager
 def _keeping(path: str | Path) -> Iterator[None]:
-    """Keep what is not ours, and remember what is written."""
+    """Refuse to replace a foreign or edited file, and remember the written one."""
     refuse_kept(path, overwrite=True)
     yield
     note_written(Path(path))
 
 
 def _colours(ids: NDArray[Any]) -> NDArray[np.float64]:
-    """Return a bright colour for each id; steps of the golden ratio keep neighbouring ids apart."""
+    """Return a bright colour for each id. Steps of the golden ratio give neighbouring ids different hues."""
     from skimage.color import hsv2rgb
 
     hue = (ids.astype(float) * 0.6180339887498949) % 1.0

@@ -1,7 +1,7 @@
-"""Which files this package wrote, and whether they were edited since: by their hashes.
+"""Find out by hashes which files this package wrote, and whether they were edited since.
 
-The hash of a file is in the sidecar beside it, which goes where the results go, or in a list in the folder of the
-plugin's data. The list holds hashes only, of names and of contents.
+The hash of a file is in the sidecar next to it, which can be moved with the results, or in a list in the plugin's data
+folder. The list has only hashes, of names and of contents.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ __all__ = ["file_state", "hash_file", "note_written", "whose_file", "worked_on"]
 
 _log = logging.getLogger(__name__)
 _LIST = "written.txt"
-#: Bytes of the list above which its older half is removed; a line has 82.
+#: Bytes of the list above which its older half is removed. A line has 82.
 _LARGEST = 8_000_000
-#: Lines of this process, which hold where the list cannot be written.
+#: Lines of this process, which are used even if the list cannot be written.
 _noted: set[bytes] = set()
 
 
 def hash_file(path: Path) -> str:
-    """Hash a file, or all files of a folder (OME-Zarr) and their names; of an image inside a file, that file."""
+    """Hash a file, or the files and names of a folder (OME-Zarr). For an image inside a file, hash that file."""
     path = file_of(path)
     try:
         if not path.is_dir():
@@ -47,14 +47,14 @@ def hash_file(path: Path) -> str:
 
 
 def file_state(path: Path) -> tuple[int, ...]:
-    """Return numbers, sizes and times of a file, or of all in a folder; they change when it is written."""
+    """Return inodes, sizes and times of a file, or of all files in a folder. They change when it is written."""
     path = file_of(path)
     files = [path, *sorted(path.rglob("*"))] if path.is_dir() else [path]
     return tuple(n for s in (file.stat() for file in files) for n in (s.st_ino, s.st_size, s.st_mtime_ns))
 
 
 def note_written(path: Path) -> None:
-    """Remember a file that was just written as ours; without a place for the list, in this process only."""
+    """Remember a file that was just written as this package's. Without a writable list, only this process remembers."""
     line = f"{hash_file(path)} {_name_hash(path)}\n".encode()
     _noted.add(line.strip())
     target = folders.data() / _LIST
@@ -72,10 +72,10 @@ def note_written(path: Path) -> None:
 
 
 def whose_file(path: Path) -> Literal["ours", "edited", "foreign"]:
-    """Tell whether a file is as this package wrote it, was edited since, or is somebody else's."""
+    """Tell whether a file is as this package wrote it, was edited since, or is foreign."""
     recorded = _sidecar_hashes(path).get(path.name, set())
     name = _name_hash(path)
-    # The name counts too: a copy that the user made elsewhere is theirs.
+    # The name counts too: a copy that the user made elsewhere is the user's.
     noted = {line.decode("ascii", "replace").split()[0] for line in _lines() if line.endswith(name.encode())}
     if not recorded | noted:
         return "foreign"
@@ -87,7 +87,7 @@ def whose_file(path: Path) -> Literal["ours", "edited", "foreign"]:
 
 
 def worked_on(folder: Path) -> frozenset[str]:
-    """Return the labels files of a folder that the user has edited in the window, by the worklist."""
+    """Return the labels files of a folder that the user has edited in the window, according to the worklist."""
     try:
         state = (folder / STATE_FILE).stat()
     except OSError:
@@ -112,7 +112,7 @@ def _name_hash(path: Path) -> str:
 
 
 def _sidecar_hashes(path: Path) -> dict[str, set[str]]:
-    """Return the hashes that the sidecar beside a file has for each name; empty if there is no sidecar."""
+    """Return the hashes in the sidecar next to a file, by name; empty if there is no sidecar."""
     found: dict[str, set[str]] = {}
     # Another file may have the sidecar's name.
     with suppress(OSError, ValueError, LookupError, AttributeError, TypeError):

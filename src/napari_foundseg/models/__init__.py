@@ -1,1 +1,1 @@
-"""Models: the catalogue, the weight store, and one module a family."""
+"""Models: the catalogue, the store of weights, and one module for each family."""

@@ -1,4 +1,4 @@
-"""Checks of loaded models against the protocols that they claim."""
+"""Checks that loaded models implement the protocols that their rows claim."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from napari_foundseg.models.protocols.objects import OPTIONAL, MemoryRescue
 
 __all__ = ["NO_GPU", "check_model", "fallbacks_of", "members_of", "protocol_named"]
 
-#: What a record says of a run on a computer without a GPU.
+#: Text in the provenance of a run on a computer without a GPU.
 NO_GPU = "there is no GPU here: the CPU was used"
 _ABSENT = object()
-#: Notes of models that keep none themselves.
+#: Notes about fallbacks, for models that do not keep notes themselves.
 _fallbacks: WeakKeyDictionary[Any, Fallbacks] = WeakKeyDictionary()
 
 
 def protocol_named(name: str) -> type | None:
-    """Return the protocol of a name, None if it is not one of this package."""
+    """Return the protocol with a name; None if this package has no such protocol."""
     for module in (objects, classes, words, frames, volumes):
         if name in module.__all__:
             found: type = vars(module)[name]
@@ -30,12 +30,12 @@ def protocol_named(name: str) -> type | None:
 
 
 def members_of(protocol: type) -> set[str]:
-    """Return the names of the attributes and methods that a protocol asks for."""
+    """Return the names of the attributes and methods that a protocol requires."""
     return {name for base in protocol.__mro__ for name in vars(base) if not name.startswith("_")}
 
 
 def check_model(model: Any, row: CatalogRow) -> None:
-    """Raise TypeError if a model lacks a part of a protocol that its row names, or of an optional one it begins."""
+    """Raise TypeError if a model lacks a part of a protocol in its row, or has only a part of an optional one."""
     claimed = [protocol for name in row.protocols if (protocol := protocol_named(name)) is not None]
     begun = [protocol for protocol in OPTIONAL if any(_has(model, name) for name in _own_members(protocol))]
     for protocol in (*claimed, *begun):
@@ -47,7 +47,7 @@ def check_model(model: Any, row: CatalogRow) -> None:
 
 
 def fallbacks_of(model: Any) -> Fallbacks:
-    """Return the notes on what was done when memory ran out: the model's own, or kept here for a model without."""
+    """Return the notes about fallbacks when memory ran out: those of the model, or notes kept here if it has none."""
     if isinstance(model, MemoryRescue):
         return model.fallbacks
     return _fallbacks.setdefault(model, Fallbacks())
@@ -58,5 +58,5 @@ def _own_members(protocol: type) -> set[str]:
 
 
 def _has(model: Any, name: str) -> bool:
-    # Static: a property may compute what it returns.
+    # Static, since reading a property could start a computation.
     return inspect.getattr_static(model, name, _ABSENT) is not _ABSENT

@@ -1,4 +1,4 @@
-"""The catalogue of models, one row each: those of the package and the user's own."""
+"""The catalogue of models, with one row for each model: those of the package and those of the user."""
 
 from __future__ import annotations
 
@@ -42,23 +42,23 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
-#: Hash of weights that were never read; the real one is recorded when they are first used.
+#: Hash of weights that have never been read. The first use records the real hash.
 UNVERIFIED: Final = "unverified"
-#: What a network expects of grey values.
+#: The contrast that a network expects.
 Expected = Literal["as is", "min to max", "percentile"]
-#: What a network makes of RGB images.
+#: How a network uses RGB images; see `models.family.Family`.
 Colours = Literal["RGB", "grey"]
 #: Names of classes by number.
 Classes: TypeAlias = tuple[str, ...]
 #: Families that were renamed.
 _RENAMED_FAMILIES = {"segmenters": "transformers_segmenters"}
-#: Protocols that all models of a family have, and that rows written before the protocols existed lack.
+#: Protocols that all models of a family implement. Rows from versions before these protocols do not list them.
 _ADDED_PROTOCOLS = {"tiny": ("NucleusDecoding",)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class CatalogRow:
-    """Facts about a model that do not need its weights."""
+    """Facts about a model that are available without its weights."""
 
     name: str
     """Name in Python, on the command line and in recipes."""
@@ -123,8 +123,8 @@ class CatalogRow:
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:
-        """Return the row of values as TOML and JSON have them; SettingsError names those that are wrong or missing."""
-        # Earlier versions named tasks; some families had other names, or fewer protocols.
+        """Make a row from TOML or JSON values; SettingsError names the fields that are wrong or missing."""
+        # Rows of earlier versions have a field `tasks`, old names of families, or fewer protocols.
         checked = check_values(cls, {name: value for name, value in values.items() if name != "tasks"})
         family = checked["family"] = current_family(checked["family"])
         protocols = checked["protocols"]
@@ -132,17 +132,17 @@ class CatalogRow:
         return cls(**checked | {"protocols": (*added, *protocols)})
 
     def as_json(self) -> dict[str, Any]:
-        """Return the values as TOML and JSON have them."""
+        """Return the fields as JSON values: tuples become lists."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
 
     @property
     def on_server(self) -> bool:
-        """Whether it runs on a server of the user's, which has its weights."""
+        """Whether the model runs on the user's server, which has its weights."""
         return self.options.get("server") is True
 
     @property
     def key(self) -> str:
-        """Name and hash of the weights; of an adapter its base and strength too. Equal keys give equal results."""
+        """Name and hash of the weights; for an adapter also the hash of its options. Equal keys give equal results."""
         if "base_sha256" not in self.options:
             return f"{self.name}@{self.sha256[:16]}"
         options = hashlib.sha256(json.dumps(self.options, sort_keys=True).encode()).hexdigest()
@@ -151,15 +151,15 @@ class CatalogRow:
 
 @cache
 def packaged() -> Mapping[str, CatalogRow]:
-    """Return the rows of the package, in their order."""
+    """Return the rows of the package, in the order of the file."""
     text = Path(__file__).with_name("catalog.toml").read_text(encoding="utf-8")
     return {name: CatalogRow.parse({"name": name, **values}) for name, values in tomllib.loads(text).items()}
 
 
 def catalog() -> Mapping[str, CatalogRow]:
-    """Return all rows: the package's in their order, then the user's.
+    """Return all rows: the package's in the order of the file, then the user's.
 
-    The user's replace rows of the same name, and those that they stand for.
+    The user's rows replace rows with the same name, and the rows in their field `stands_for`.
     """
     mine = user_rows()
     taken = {row.stands_for for row in mine.values()} - mine.keys()
@@ -167,13 +167,16 @@ def catalog() -> Mapping[str, CatalogRow]:
 
 
 def base_of(row: CatalogRow) -> CatalogRow | None:
-    """Return the model that an adapter is for, whose licences hold too; None where it is none, or its base is gone."""
+    """Return the base model of an adapter; None if the model is no adapter or the base is missing.
+
+    The licences of the base hold for the adapter too.
+    """
     return catalog().get(str(row.options.get("base")))
 
 
 def row(name: str) -> CatalogRow:
-    """Return a model's row, or the one that stands for it; ModelNotFoundError if there is no such model."""
-    # Asked for several times for each image of a batch: the catalogue is not put together for one row.
+    """Return a model's row, or the user's row that stands for it; ModelNotFoundError if there is no such model."""
+    # Called several times for each image of a batch, so it does not build the whole catalogue.
     mine = user_rows()
     for rows in (_adopted, mine):
         if name in rows:
@@ -195,18 +198,18 @@ def row(name: str) -> CatalogRow:
 
 
 def current_family(name: str) -> str:
-    """Return today's name of a family."""
+    """Return the present name of a family that may have been renamed."""
     return _RENAMED_FAMILIES.get(name, name)
 
 
 def models_folder() -> Path:
-    """Return the folder of the user's rows and of downloaded weights. It need not exist."""
+    """Return the folder of the user's rows and of downloaded weights. It may not exist yet."""
     chosen = preferences().models
     return Path(chosen).expanduser() if chosen else folders.data() / "models"
 
 
 def user_rows() -> Mapping[str, CatalogRow]:
-    """Return the user's rows by name, read again if their files have changed."""
+    """Return the user's rows by name. They are read again if their files have changed."""
     folder = models_folder()
     try:
         with os.scandir(folder) as entries:
@@ -224,19 +227,19 @@ def user_rows() -> Mapping[str, CatalogRow]:
 
 
 _read: dict[str, Any] = {}
-#: Rows that a window sent to this process with a request.
+#: Rows that a window sent to this process together with a request.
 _adopted: dict[str, CatalogRow] = {}
 
 
 def damaged_rows() -> Mapping[str, str]:
-    """Return the user's rows that cannot be read: why, by the path of their files. The others are not affected."""
+    """Return the user's rows that cannot be read: path of the file and reason. Other rows are not affected."""
     user_rows()
     damaged: Mapping[str, str] = _read.get("damaged", {})
     return damaged
 
 
 def _rows_of(folder: Path, names: list[str]) -> tuple[dict[str, CatalogRow], dict[str, str]]:
-    """Return the rows of files, and why others are none, by path."""
+    """Read rows from files. Return them by name, and the reasons for unreadable files by path."""
     rows = {}
     damaged = {}
     for name in names:
@@ -259,7 +262,7 @@ def _read_row(path: Path) -> CatalogRow:
 
 
 def save_row(row: CatalogRow) -> None:
-    """Write a row of the user's; OutputError if it cannot be written.
+    """Write a user's row; raise OutputError if it cannot be written.
 
     A file in the folder of models is recorded relative to it, so that the folder can be moved as a whole.
     """
@@ -268,7 +271,7 @@ def save_row(row: CatalogRow) -> None:
     folder = models_folder()
     with named_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    # What an import that was killed has left.
+    # Remove the temporary files of an import that was killed.
     sweep(folder)
     values = {name: value for name, value in row.as_json().items() if name != "name" and value is not None}
     if Path(row.file).is_absolute() and Path(row.file).is_relative_to(folder):
@@ -278,12 +281,12 @@ def save_row(row: CatalogRow) -> None:
 
 
 def delete_row(name: str) -> None:
-    """Remove a row of the user's, not its weights; OutputError if it cannot be removed."""
+    """Remove a user's row, but not its weights; raise OutputError if it cannot be removed."""
     path = models_folder() / f"{name}.toml"
     with named_errors(path):
         path.unlink()
 
 
 def adopt(row: CatalogRow) -> None:
-    """Add a row to the catalogue of this process: the window's model, on a computer without it."""
+    """Add the window's row to the catalogue of this process, which may run on a computer without that row."""
     _adopted[row.name] = row

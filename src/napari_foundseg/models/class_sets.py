@@ -1,4 +1,4 @@
-"""Class names of the data sets that published models were trained on, by number."""
+"""Class names, by number, of the data sets that published models were trained on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from napari_foundseg.core.errors import CheckpointError
 
 __all__ = ["CLASS_SETS", "MOST_CLASSES", "STUFF_SETS", "class_set", "numbered_classes", "stuff_of"]
 
-#: Classes that a network may tell apart: labels have 16 bits.
+#: Largest number of classes of a network, since labels have 16 bits.
 MOST_CLASSES: Final = 65_000
 
 _THINGS = (
@@ -64,22 +64,22 @@ _COCO_STUFF_ALONE = (
     "wall-concrete", "wall-other", "wall-panel", "wall-stone", "wall-tile", "wall-wood", "water-other", "waterdrops",
     "window-blind", "window-other", "wood",
 )  # fmt: skip
-#: Numbers of ADE20K's classes that are stuff.
+#: Numbers of the stuff classes of ADE20K.
 _ADE_STUFF = {
     0, 1, 2, 3, 4, 5, 6, 9, 11, 13, 16, 17, 21, 25, 26, 28, 29, 34, 40, 46, 48, 51, 52, 54, 59, 60, 61, 63, 68, 77, 79,
     84, 91, 94, 96, 99, 100, 101, 105, 106, 109, 113, 114, 117, 122, 128, 131, 140, 141, 145,
 }  # fmt: skip
-#: Numbers of COCO's things that no object has.
+#: Numbers between 1 and 90 that COCO does not use.
 _UNUSED = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
 
 
 def _with_gaps() -> tuple[str, ...]:
-    """Return COCO's things by their own numbers, background first."""
+    """Return COCO's things by their original numbers, which have gaps; the background is first."""
     names = iter(_THINGS)
     return ("__background__", *("N/A" if i in _UNUSED else next(names) for i in range(1, 91)))
 
 
-#: COCO's numbers of stuff.
+#: COCO's original numbers of the stuff classes.
 _STUFF_NUMBERS = (
     92, 93, 95, 100, 107, 109, 112, 118, 119, 122, 125, 128, 130, 133, 138, 141, 144, 145, 147, 148, 149, 151, 154,
     155, 156, 159, 161, 166, 168, 171, 175, 176, 177, 178, 180, 181, *range(184, 201),
@@ -87,7 +87,7 @@ _STUFF_NUMBERS = (
 
 
 def _by_number() -> tuple[str, ...]:
-    """Return COCO's things and stuff by their own numbers, to 249."""
+    """Return COCO's things and stuff by their original numbers, 0 to 249."""
     names = ["N/A", *_with_gaps()[1:], *["N/A"] * 159]
     for number, name in zip(_STUFF_NUMBERS, _COCO_STUFF, strict=True):
         names[number] = name
@@ -111,7 +111,7 @@ _ADE = (
     "sculpture", "hood", "sconce", "vase", "traffic light", "tray", "trash can", "fan", "pier", "crt screen",
     "plate", "monitor", "bulletin board", "shower", "radiator", "glass", "clock", "flag",
 )  # fmt: skip
-#: By the name that a row of the catalogue may have in place of a list.
+#: Sets of classes by name. A row of the catalogue may have the name in place of a list.
 CLASS_SETS: Final[dict[str, tuple[str, ...]]] = {
     "ADE20K": _ADE,
     "ADE20K objects": tuple(name for i, name in enumerate(_ADE) if i not in _ADE_STUFF),
@@ -128,12 +128,12 @@ CLASS_SETS: Final[dict[str, tuple[str, ...]]] = {
         "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
     ),
 }  # fmt: skip
-#: Classes of stuff of data sets whose names of classes do not identify them.
+#: Stuff classes of data sets that cannot be identified by their class names.
 STUFF_SETS: Final[dict[str, tuple[str, ...]]] = {
     "ADE20K": tuple(name for i, name in enumerate(_ADE) if i in _ADE_STUFF),
     "Mapillary Vistas": _VISTAS_STUFF,
 }
-#: Class names that identify a data set, and its classes of stuff.
+#: Class names that identify a data set, and the data set's stuff classes.
 _STUFF = (
     ({"wall-other-merged", "sky-other-merged"}, _COCO_STUFF),
     ({"vegetation", "terrain"}, _CITYSCAPES_STUFF),
@@ -141,19 +141,19 @@ _STUFF = (
 
 
 def class_set(name: str) -> tuple[str, ...]:
-    """Return the classes of a data set by number; ValueError if there is no such set."""
+    """Return the classes of a data set by number; raise ValueError if there is no such set."""
     if name not in CLASS_SETS:
         raise ValueError(f"{name!r} is not a set of classes; choose one of {', '.join(CLASS_SETS)}")
     return CLASS_SETS[name]
 
 
 def numbered_classes(count: int, first: int = 0) -> tuple[str, ...]:
-    """Return names for classes that only have numbers; CheckpointError if weights claim more than labels can hold."""
+    """Return names for classes without names; raise CheckpointError if there are more than labels can hold."""
     if count > MOST_CLASSES:
         raise CheckpointError(f"The weights are damaged: {count} classes, of which {MOST_CLASSES} are supported.")
     return tuple(f"class {i}" for i in range(first, count))
 
 
 def stuff_of(names: Collection[str]) -> tuple[str, ...]:
-    """Return which of a model's classes are stuff; empty unless they are COCO's or Cityscapes'."""
+    """Return the stuff classes of the data set that a model's classes identify (COCO, Cityscapes); else empty."""
     return next((own for signs, own in _STUFF if signs <= set(names)), ())

@@ -1,4 +1,4 @@
-"""Devices that models run on."""
+"""Devices for models."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def choose_device(preference: str | None = None) -> str:
-    """Return the device to use; EngineError if it is not available.
+    """Return the device to use; raise EngineError if it is not available.
 
-    The preference is ``auto`` or a torch device such as ``cuda:1``; by default FOUNDSEG_DEVICE, else ``auto``: the
-    first available of CUDA, MPS and the CPU.
+    The preference is ``auto`` or a torch device such as ``cuda:1``; by default FOUNDSEG_DEVICE, or else ``auto``. With
+    ``auto`` the first available of CUDA, MPS and the CPU is used.
     """
     wanted = preference or os.environ.get("FOUNDSEG_DEVICE") or "auto"
     there = _available()
@@ -33,18 +33,18 @@ def choose_device(preference: str | None = None) -> str:
 
 
 def gpus() -> list[str]:
-    """Return the kinds of GPU that are available."""
+    """Return the available kinds of GPU."""
     return [name for name, there in _available().items() if there and name != "cpu"]
 
 
 @cache
 def half_precision(device: str) -> torch.dtype | None:
-    """Return the half-precision dtype that a device computes faster in than float32, None if there is none."""
+    """Return the half-precision dtype that is faster than float32 on a device; None if there is none."""
     import torch
 
     kind = device.partition(":")[0]
     if kind == "cpu":
-        # Older torch cannot tell.
+        # Older versions of torch do not have this function.
         able: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
         return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else None
     if kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
@@ -54,7 +54,7 @@ def half_precision(device: str) -> torch.dtype | None:
 
 @cache
 def _available() -> dict[str, bool]:
-    """Return which kinds of device are available; asked once, since some drivers take milliseconds."""
+    """Return the available kinds of device. The result is cached, since some drivers take milliseconds."""
     import torch
 
     return {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}

@@ -1,4 +1,4 @@
-"""Declarations of model families, and how families see a file of weights."""
+"""Declarations of model families, and the view of a weights file that families recognise."""
 
 from __future__ import annotations
 
@@ -35,43 +35,44 @@ def _none(_options: Mapping[str, Any]) -> tuple[Package, ...]:
 
 @dataclass(frozen=True)
 class Family:
-    """Facts about a model family that the rest of the package needs without loading a model.
+    """Facts about a model family that the package needs before a model is loaded.
 
     Every module in `models/families/<kind>/` has one, called ``FAMILY``.
 
     Parameters
     ----------
     rank : int
-        Families of a lower rank are asked first whether they recognise a file. A family whose files another one would
-        recognise too needs a lower rank than that.
+        Families of a lower rank are asked first whether they recognise a file. If two families would recognise the same
+        file, the right one needs the lower rank.
     protocols : tuple of str
-        Names of all protocols that its models may implement. Where they depend on the file, `recognise` returns the
-        field ``protocols`` with those of the file.
+        Names of all protocols that its models may implement. If they depend on the file, `recognise` returns the
+        file's own in the field ``protocols``.
     verified_against : str
-        What its tests compare results with, for the table of models.
+        The reference that its tests compare results with, for the table of models.
     title : str
-        What people call its models, such as ``SAM-HQ``; empty: the name of its module.
+        Name of its models for users, such as ``SAM-HQ``. If empty, the name of the module is used.
     weights_below : tuple of str
-        Where weights lie in its folders if not at the top, as patterns of `pathlib.Path.glob` such as
+        Where to find the weights in its folders if they are not at the top: patterns of `pathlib.Path.glob`, such as
         ``models/model.pt``.
     packages : tuple of Package
-        Packages that all its models import. Their versions are written into the provenance of results.
+        Packages that all its models import. The provenance of results includes their versions.
     more_packages : callable
-        Takes the options of a row; returns packages that only models with these options need.
+        Takes the options of a row; returns the packages that only models with these options need.
     pickle_names : tuple of str
-        Top-level packages that its published pickles name next to the weights (a trainer's options, say). Their
-        objects are left empty; nothing of them is imported or run.
+        Top-level packages that its published pickles mention besides the weights, for example for a trainer's options.
+        Their objects are replaced by empty ones; nothing of these packages is imported or run.
     expects : {'as is', 'min to max', 'percentile'}
-        How its networks expect grey values, as their authors prepare pictures; see `core.contrast`. A row's own
-        ``expects`` replaces it.
+        The contrast that its networks expect of grey values, as in their authors' preparation; see `core.contrast`. The
+        ``expects`` of a row overrides it.
     colours : {'RGB', 'grey'}
-        What its networks make of RGB images. RGB: colours are part of what they know, as of photographs and words.
-        Grey: a picture of one colour, or of dyes on black, is seen better as a grey one; see `core.pixels.colour`.
+        How its networks use RGB images. RGB: the networks have learnt from colours, as in photographs. Grey: pictures
+        with one colour, or with dyes on black, work better when they are converted to grey; see `core.pixels.colour`.
     defaults : mapping of str to mapping
-        Settings whose defaults are other than the task's, by task and method, such as
-        ``{"automatic.decoder": {"min_area": 0}}``. A row's own ``defaults`` replace them one by one.
+        Settings whose defaults differ from those of the task, by task and method, such as
+        ``{"automatic.decoder": {"min_area": 0}}``. The ``defaults`` of a row override them one by one.
     facts : type, optional
-        What the user can say of its files, where they do not say it themselves; `recognise` gets it as `facts`.
+        Facts that the user can state about its files where the files do not contain them. `recognise` receives them as
+        `facts`.
     """
 
     rank: int
@@ -88,7 +89,7 @@ class Family:
     facts: type[Declared] | None = None
 
     def problem(self, row: CatalogRow) -> str:
-        """Say which package is missing or too old for a model; empty if none is."""
+        """Return a message if a package of a model is missing or too old; empty if none is."""
         try:
             more = self.more_packages(row.options)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -98,21 +99,21 @@ class Family:
 
 @dataclass(frozen=True)
 class WeightsView:
-    """A file or folder of weights as `recognise` sees it: nothing of it is loaded or run.
+    """The view of a weights file or folder that `recognise` gets. Nothing of the file is loaded or run.
 
     Parameters
     ----------
     path : Path
         The file or folder.
     shapes : mapping of str to tuple of int
-        Shape of each tensor by name, as `models.files.checkpoints.read_shapes` returns it. The file is read when one
-        is asked for, so a family that knows its folders by their configuration costs nothing.
+        Shape of each tensor by name, as from `models.files.checkpoints.read_shapes`. The file is read at the first
+        access, so families that recognise their folders by the configuration do not need to read it.
     config : mapping
-        A folder's ``config.json`` (transformers) or ``foundseg.json`` (ours), or a safetensors file's metadata.
+        A folder's ``config.json`` (transformers) or ``foundseg.json`` (this package), or a safetensors file's metadata.
     family : str, optional
-        The family that the user chose for it.
+        The family that the user chose.
     facts : mapping
-        What the user says of it; values of the family's ``facts``.
+        Facts that the user stated; values of the family's ``facts``.
     """
 
     path: Path
@@ -123,15 +124,15 @@ class WeightsView:
 
 
 class FamilyModule(Protocol):
-    """A module of a model family."""
+    """The interface of a model family's module."""
 
     FAMILY: Family
 
     def load(self, row: CatalogRow, path: Path, device: str) -> Any:
-        """Return the model of a row, in evaluation mode; CheckpointError if the weights have another layout."""
+        """Load the model of a row, in evaluation mode; raise CheckpointError if the weights have another layout."""
 
     def recognise(self, found: WeightsView) -> dict[str, Any] | None:
-        """Return fields of the row of a file, None if it is of another family; CheckpointError if it is damaged."""
+        """Return catalogue fields for a file, None if it is of another family; CheckpointError if it is damaged."""
 
 
 def check_packages(family: Family, row: CatalogRow) -> None:
@@ -142,8 +143,8 @@ def check_packages(family: Family, row: CatalogRow) -> None:
 
 @cache
 def installed_version(package: str) -> str:
-    """Return the version of an installed package; empty where it is not installed."""
-    # Takes a while to import, and is of no use to a family without packages of its own.
+    """Return the version of an installed package; empty if it is not installed."""
+    # Slow to import, and only families that need extra packages use it.
     from importlib.metadata import PackageNotFoundError, version
 
     try:

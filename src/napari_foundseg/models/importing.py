@@ -1,4 +1,4 @@
-"""Import of models from files and folders of weights."""
+"""Import of models from files and folders with weights."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from napari_foundseg.models.unsupported import unsupported_name, unsupported_wei
 
 __all__ = ["import_model", "remove_model", "view_weights"]
 
-#: Fields that are the imported file's own, whatever the package's row of it says.
+#: Fields that describe the imported file. They are not taken from the package's row of the same model.
 _OF_THE_FILE = {"name", "family", "file", "source", "beside", "sha256", "size_mb"}
-#: Values of a row that the family does not set.
+#: Fields that `recognise` of a family may leave out.
 _UNKNOWN = {"revision": "imported", "code_licence": "unknown", "weights_licence": "unknown", "input": "2-D",
             "citation": "See where the weights come from."}  # fmt: skip
 
 
 def view_weights(path: Path, family: str | None = None, facts: Mapping[str, Any] | None = None) -> WeightsView:
-    """Read what `recognise` of a family needs to know of a file or folder; nothing of it is run.
+    """Read the facts about a file or folder that families need to recognise it. Nothing of it is run.
 
-    Raises CheckpointError if it is damaged or holds no weights; the message says what it is.
+    Raises CheckpointError if it is damaged or has no weights; the message says which.
     """
     if not path.exists():
         raise CheckpointError(f"{path} is not there; choose a file of weights, or a folder with weights.")
@@ -50,7 +50,7 @@ def view_weights(path: Path, family: str | None = None, facts: Mapping[str, Any]
     try:
         config = read_config(path)
         shapes = _ShapesOnDemand(path)
-        # A folder may hold what only its family can find; of a file the first thing to know is whether it is whole.
+        # A file is read now, to show whether it is damaged. The weights in a folder may need its family to find them.
         if path.is_file() and not holds_network(path):
             len(shapes)
     except CheckpointError as error:
@@ -59,7 +59,7 @@ def view_weights(path: Path, family: str | None = None, facts: Mapping[str, Any]
 
 
 class _ShapesOnDemand(Mapping[str, tuple[int, ...]]):
-    """Shapes of the tensors of a file or folder, read once, when one is asked for."""
+    """Shapes of the tensors of a file or folder. It is read once, at the first access."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -88,7 +88,7 @@ class _ShapesOnDemand(Mapping[str, tuple[int, ...]]):
 
 
 def _named(path: Path, error: CheckpointError) -> CheckpointError:
-    """Return an error of reading weights with the name of the model that they are of, where that is known."""
+    """Add the name of the model to an error from reading weights, if the model can be identified."""
     if named := kind_of_files(path, error):
         return CheckpointError(f"{path} {named}.")
     named = unsupported_weights(path)
@@ -101,19 +101,20 @@ def import_model(
     family: str | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> CatalogRow:
-    """Add a file or folder of weights to the catalogue as a model. The weights stay where they are.
+    """Add a file or folder of weights to the catalogue as a model. The weights are not moved or copied.
 
     Parameters
     ----------
     path : str or Path
-        A weights file, a folder as transformers or this package write it (or a file in it), a package of bioimage.io
-        (ZIP file or folder), or ``hf:owner/name`` for one that the Hugging Face hub's client has downloaded.
+        A weights file; a folder in the layout of transformers or this package, or a file in it; a package of
+        bioimage.io (ZIP file or folder); or ``hf:owner/name`` for a repository that the Hugging Face hub's client has
+        downloaded.
     name : str, optional
-        What to call it; by default what the catalogue calls the published file of that name, else the file's name.
+        Name of the model. By default the catalogue's name for the published file, or else the file's name.
     family : str, optional
-        Which family to take it for; by default the first that recognises it.
+        The family of the model. By default the first family that recognises it.
     facts : mapping, optional
-        What the file does not say itself, where its family asks for it, such as ``{"output": "object"}`` of a network
+        Facts that the file does not contain and that its family needs, such as ``{"output": "object"}`` for a network
         in an ONNX file (`models.onnx_networks.description`).
 
     Returns
@@ -124,11 +125,11 @@ def import_model(
     Raises
     ------
     CheckpointError
-        If it is damaged, no weights, or of no family.
+        If it is damaged, has no weights, or no family recognises it.
     ModelNotFoundError
         If there is no such family.
     SettingsError
-        If the name is taken or is not a name, or facts are given that its family does not ask for.
+        If the name is taken or invalid, or the family does not need these facts.
     PackageError
         If a package that the model needs is missing or too old.
     OutputError
@@ -171,12 +172,12 @@ def import_model(
 
 
 def _said_by(published: CatalogRow) -> dict[str, Any]:
-    """Return what a row says beside the file of its weights."""
+    """Return the fields of a published model's row that do not describe its file."""
     return {name: value for name, value in vars(published).items() if value and name not in _OF_THE_FILE}
 
 
 def remove_model(name: str) -> CatalogRow:
-    """Remove an imported model from the catalogue; its weights stay where they are.
+    """Remove an imported model from the catalogue. Its weights are not deleted.
 
     Parameters
     ----------
@@ -186,12 +187,12 @@ def remove_model(name: str) -> CatalogRow:
     Returns
     -------
     CatalogRow
-        What its row was.
+        The removed row.
 
     Raises
     ------
     ModelNotFoundError
-        If it is unknown or comes with the package.
+        If it is unknown or part of the package.
     """
     mine = user_rows()
     if name not in mine:
@@ -206,7 +207,7 @@ def _where(path: str | Path) -> Path:
         where = Path(path).expanduser().absolute()
         if where.name in DESCRIPTIONS and where.is_file():
             return where.parent
-        # A file of a folder of transformers is chosen where a dialog shows files only.
+        # In a dialog that shows only files, users choose a file in a transformers folder to import the folder.
         is_part = where.is_file() and where.suffix.lower() in (".json", ".safetensors", ".bin")
         configs = ("config.json", "adapter_config.json")
         return where.parent if is_part and any((where.parent / name).is_file() for name in configs) else where
@@ -224,7 +225,7 @@ def _where(path: str | Path) -> Path:
 def _recognise(view: WeightsView) -> tuple[str, dict[str, Any]]:
     """Return the first family that recognises weights, and the fields of their row.
 
-    A family that finds its own weights damaged, or fails, does not keep the others from being asked.
+    If a family finds the weights damaged, or fails, the other families are still asked.
     """
     candidates = families() if view.family is None else {view.family: family_module(view.family)}
     failed: list[FoundsegError] = []
@@ -251,7 +252,7 @@ def _recognise(view: WeightsView) -> tuple[str, dict[str, Any]]:
 
 
 def _check_readable(view: WeightsView) -> None:
-    """Raise CheckpointError if the weights of a recognised model are damaged, or hold code."""
+    """Raise CheckpointError if the weights of a recognised model are damaged or contain code."""
     try:
         len(view.shapes)
     except CheckpointError as error:
@@ -259,7 +260,10 @@ def _check_readable(view: WeightsView) -> None:
 
 
 def _unrecognised(view: WeightsView, failed: Sequence[FoundsegError]) -> FoundsegError:
-    """Return the error of weights that no family takes: what they are where that is known, else what the first said."""
+    """Return the error for weights that no family recognises, with the model's name if it can be identified.
+
+    Otherwise it is the first family's error, if there is one.
+    """
     if failed and holds_network(view.path):
         return failed[0]
     try:
@@ -279,14 +283,14 @@ def _unrecognised(view: WeightsView, failed: Sequence[FoundsegError]) -> Foundse
 
 
 def _published(path: Path, family: str, fields: Mapping[str, Any], source: str, sha256: str) -> CatalogRow | None:
-    """Return the package's row of a published file; a file that only has its name is refused."""
+    """Return the package's row of a published file; raise CheckpointError if only the file's name matches."""
     for row in packaged().values():
         if row.sha256 == sha256:
             return row
         if not row.source or not _has_name_of(path, source, row):
             continue
         if len(weight_files(path)) < sum(not link.endswith(".txt") for link in (row.source, *row.beside)):
-            # A part of what was published: a model of its own.
+            # Only some of the published files: this is a different model.
             continue
         if row.family != family or row.options != fields.get("options", {}):
             raise CheckpointError(
@@ -298,21 +302,21 @@ def _published(path: Path, family: str, fields: Mapping[str, Any], source: str, 
 
 
 def _has_name_of(path: Path, source: str, row: CatalogRow) -> bool:
-    """Tell whether a file or folder has the published name; a browser numbers a second download."""
+    """Return whether a file or folder has the published name, even if a browser added a number, as in ``sam (1)``."""
     published = row.file or row.source.rpartition("/")[2]
     cached = f"models--{row.source.removeprefix('hf:').replace('/', '--')}"
     return source == row.source or cached in path.parts or re.sub(r" ?\(\d+\)(?=\.|$)", "", path.name) == published
 
 
 def _only_alike(family: str, fields: Mapping[str, Any]) -> CatalogRow | None:
-    """Return the package's row of the same network under another name; None where several are of this network."""
+    """Return the package's row of the same network under another name; None if there is none or more than one."""
     options = fields.get("options", {})
     found = [row for row in packaged().values() if row.source and row.family == family and row.options == options]
     return found[0] if len(found) == 1 else None
 
 
 def _gives_way(published: CatalogRow, called: str, path: Path) -> bool:
-    """Tell whether a row of the package only says where to get what is imported now under another name."""
+    """Return whether an imported model replaces a package's row that only says where to download the same model."""
     taken = any(row.stands_for == published.name and row.name != called for row in user_rows().values())
     return (
         bool(published.source)
@@ -324,7 +328,7 @@ def _gives_way(published: CatalogRow, called: str, path: Path) -> bool:
 
 
 def _free_name(name: str | None, source: str, path: Path, sha256: str, published: CatalogRow | None) -> str:
-    """Return the name of the new row. A row whose weights are gone, or are the same, may be replaced."""
+    """Return the name of the new row. It may replace a row whose weights are missing or the same."""
     there = catalog()
 
     def free(wanted: str) -> bool:
@@ -337,7 +341,7 @@ def _free_name(name: str | None, source: str, path: Path, sha256: str, published
             raise SettingsError(f"There is a model {name!r} already; choose another name, or remove it before.")
         return name
     for row in user_rows().values():
-        # Imported before, from here or from where it is no longer.
+        # The same weights were imported before, from this path or from one that no longer exists.
         if row.sha256 == sha256 and locate(row) in (None, path):
             return row.name
     plain = path.stem if path.is_file() else source.rstrip("/\\").replace("\\", "/").rpartition("/")[2]

@@ -1,4 +1,4 @@
-"""Loaded models that are kept for the next run, as many as fit into a share of the memory."""
+"""Keeps loaded models for the next run, as many as fit into a fraction of the memory."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["Key", "device_memory", "make_room", "model_bytes"]
 
 #: Name, hash of the weights, and device.
 Key = tuple[str, str, str]
-#: Share of the memory that kept models may fill; the rest is for images, embeddings and other programs.
+#: Fraction of the memory that kept models may use; the rest is for images, embeddings and other programs.
 _SHARE = 0.4
-#: Where Linux says what a container or a job of a cluster may use.
+#: Linux files with the memory limit of a container or a cluster job.
 _CGROUP = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-#: How many levels of attributes of a model are searched for networks.
+#: Number of nested levels of a model's attributes that are searched for networks.
 _DEPTH = 3
 
 
@@ -29,18 +29,18 @@ def make_room(
     needed: int,
     memory: Callable[[str], tuple[int, int]] | None = None,
 ) -> None:
-    """Let go of the least recently used models of a device until one more of `needed` bytes fits there.
+    """Unload the least recently used models of a device until another one of `needed` bytes fits.
 
     Parameters
     ----------
     loaded : OrderedDict
         Loaded models by name, hash and device; the least recently used first.
     device : str
-        Where the next model is loaded.
+        The device for the next model.
     needed : int
         Its size in bytes.
     memory : callable, optional
-        As `device_memory`, which it is by default.
+        A function like `device_memory`, which is the default.
     """
     total, free = (memory or device_memory)(device)
     sizes = {key: model_bytes(model) for key, model in loaded.items() if key[2] == device}
@@ -58,13 +58,13 @@ def make_room(
 
 
 def device_memory(device: str) -> tuple[int, int]:
-    """Return how many bytes a device has, and how many of them are free."""
+    """Return the total and the free memory of a device in bytes."""
     kind = device.partition(":")[0]
     if kind == "cuda":
         import torch
 
         free, total = torch.cuda.mem_get_info(device)
-        # What torch holds in reserve is free to it.
+        # Memory that torch has reserved is available for new tensors.
         reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(total), int(free + reserved)
     import psutil
@@ -75,7 +75,7 @@ def device_memory(device: str) -> tuple[int, int]:
 
 
 def model_bytes(model: Any) -> int:
-    """Return the bytes of all tensors of a model's networks; 0 where it has none."""
+    """Return the size of all tensors of a model's networks in bytes; 0 if it has none."""
     torch = sys.modules.get("torch")
     if torch is None:
         return 0
@@ -100,7 +100,7 @@ def _collect_networks(value: Any, kind: type, found: list[Any], depth: int) -> N
 
 
 def _limits() -> list[int]:
-    """Return the limits of the control groups of this process; none where there is no limit."""
+    """Return the memory limits of this process's control groups; empty if there are none."""
     found = []
     for path in _CGROUP:
         with suppress(OSError, ValueError):

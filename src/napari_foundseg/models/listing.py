@@ -1,4 +1,4 @@
-"""The catalogue as a table for people, with what each family's results were compared with."""
+"""The catalogue as a table for readers, including the reference that each family's results were compared with."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from napari_foundseg.models.families import family_module
 
 __all__ = ["as_markdown"]
 
-#: Protocols of models with classes of their own.
+#: Protocols of models with a fixed set of classes.
 _CLASSED = {"CentreOffsets", "InstanceMasks", "PanopticSegments", "SemanticClasses"}
 
 

@@ -1,4 +1,4 @@
-"""Base classes of loaded models with one network."""
+"""Base classes of loaded models that have one network."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ __all__ = [
 ]
 
 _BACKGROUND = {"background", "__background__", "_background_", "unlabeled", "unlabelled"}
-#: Protocols of models that tell objects apart.
+#: Protocols of models that separate objects.
 _OF_OBJECTS = {"CentreOffsets", "InstanceMasks", "PanopticSegments"}
 
 
-#: Largest ratio of sides. Networks resize the shorter side: of thinner pictures it rounds to 0, or the longer one needs
-#: any amount of memory.
+#: Largest ratio of a picture's sides. Networks resize one side to a fixed length: in thinner pictures the other side
+#: would round to 0, or would need too much memory.
 _THINNEST = 16
 
 
 class Loaded:
-    """A network with the name and key of its row."""
+    """A network with the name and key of its row in the catalogue."""
 
     def __init__(self, network: Any, row: CatalogRow) -> None:
         self.network = network
@@ -49,18 +49,18 @@ class Loaded:
 
     @property
     def device(self) -> str:
-        """Device that it runs on, as torch writes it."""
+        """Device of the network, with torch's name for it."""
         return str(next(self.network.parameters()).device)
 
 
 class LoadedClasses(Loaded):
-    """A network with classes; the row's option ``stuff`` may name those that are stuff."""
+    """A network with classes. The row's option ``stuff`` may list the stuff classes."""
 
     def __init__(self, network: Any, row: CatalogRow) -> None:
         super().__init__(network, row)
         stuff = row.options.get("stuff")
         named = tuple(str(name) for name in stuff) if isinstance(stuff, list) else None
-        #: What is added to the network's number of a class to get its id.
+        #: The class table, and the number to add to a class number of the network to get the class's id.
         self.classes, self.first = class_table(
             row.classes, things=not _OF_OBJECTS.isdisjoint(row.protocols), stuff=named
         )
@@ -76,7 +76,7 @@ class LoadedWords(Loaded):
 
     @classmethod
     def from_folder(cls, row: CatalogRow, path: Path, device: str) -> Self:
-        """Return the model of a row; CheckpointError if its folder lacks a file or its files disagree."""
+        """Load the model of a row; raise CheckpointError if its folder lacks a file or its files do not match."""
         images = transformers_folder.image_processor(path)
         tokenizer = transformers_folder.tokenizer(path)
         network = transformers_folder.network(path, str(row.options["architecture"]), device)
@@ -85,7 +85,7 @@ class LoadedWords(Loaded):
 
 
 def words_row(config: Mapping[str, Any], titles: Mapping[str, str]) -> dict[str, Any] | None:
-    """Return fields of the row of a folder of `LoadedWords`; None if its class is none of those with a title."""
+    """Return catalogue fields for a folder of `LoadedWords`; None if `titles` does not have its class."""
     architecture = transformers_folder.architecture_of(config)
     if architecture not in titles:
         return None
@@ -98,7 +98,7 @@ def words_row(config: Mapping[str, Any], titles: Mapping[str, str]) -> dict[str,
 
 
 def grouped(phrases: Sequence[str], fits: Callable[[Sequence[str]], bool]) -> Iterator[tuple[int, list[str]]]:
-    """Yield phrases, in order, as many at once as fit into a text, with the number of the first."""
+    """Yield groups of phrases, in order, with the number of the first phrase. `fits` limits how many share one text."""
     group: list[str] = []
     for number, phrase in enumerate(phrases):
         if group and not fits([*group, phrase]):
@@ -109,7 +109,7 @@ def grouped(phrases: Sequence[str], fits: Callable[[Sequence[str]], bool]) -> It
 
 
 def pad_thin(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Repeat the last row or column of a very thin picture, so that a network can resize it; others are unchanged."""
+    """Repeat the last row or column of a very thin picture, so that networks can resize it; return others unchanged."""
     least = -(-max(rgb.shape[:2]) // _THINNEST)
     missing = [(0, max(0, least - n)) for n in rgb.shape[:2]]
     return np.pad(rgb, [*missing, (0, 0)], mode="edge") if any(n for _, n in missing) else rgb
@@ -118,9 +118,9 @@ def pad_thin(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def grounded_boxes(
     corners: NDArray[Any], scores: NDArray[Any], phrases: NDArray[Any], shape: tuple[int, ...]
 ) -> GroundedBoxes:
-    """Return boxes cut to a picture of `shape`, without those beside it.
+    """Return boxes clipped to a picture with this shape, without boxes that are outside it.
 
-    `corners`: (x0, y0, x1, y1) of each as detectors write them, the far edges excluded, (K, 4).
+    `corners`: (x0, y0, x1, y1) of each box as detectors return them, the far edges excluded, (K, 4).
     """
     x0, y0, x1, y1 = corners.reshape(-1, 4).astype(np.float64).T
     height, width = shape[:2]
@@ -132,23 +132,23 @@ def grounded_boxes(
 
 
 def check_known(model: str, phrase: str, tokens: Sequence[int], unknown: int | None) -> None:
-    """Raise PromptError if a model has no word of a phrase, such as an emoji: it would look for anything."""
+    """Raise PromptError if a model knows no word of a phrase, such as an emoji: it would find arbitrary objects."""
     if all(token == unknown for token in tokens):
         raise PromptError(f"{model} has no word for {phrase!r}: say in English words what to find, such as nucleus.")
 
 
 def joined_boxes(parts: Sequence[GroundedBoxes]) -> GroundedBoxes:
-    """Return the boxes of several groups of phrases as one."""
+    """Concatenate the boxes of several groups of phrases."""
     return GroundedBoxes(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def class_table(
     names: tuple[str, ...], *, things: bool, stuff: tuple[str, ...] | None = None
 ) -> tuple[ClassTable, int]:
-    """Return the class table of a model, and the number to add to the network's number of a class to get its id.
+    """Return a model's class table, and the number to add to a class number of the network to get the class's id.
 
-    That is 0 if number 0 is background, which has no row. `things` is whether the model tells objects apart; without
-    `stuff` the classes of stuff follow from the data set, if it is one of `class_sets`.
+    That number is 0 if class 0 is the background, which is not in the table. `things`: whether the model separates
+    objects. Without `stuff`, the stuff classes are those of the data set, if `class_sets` has it.
     """
     background = bool(names) and names[0].strip().lower() in _BACKGROUND
     first = 0 if background else 1

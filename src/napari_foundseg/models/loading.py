@@ -1,4 +1,4 @@
-"""Loading models, and keeping those that fit into memory."""
+"""Loads models, and keeps as many as fit into memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from napari_foundseg.models.torch_import import check_torch_import
 
 __all__ = ["forget_model", "load_model"]
 
-#: The least recently used first.
+#: Loaded models, the least recently used first.
 _loaded: OrderedDict[Key, Any] = OrderedDict()
 _lock = RLock()
 
@@ -31,16 +31,16 @@ def load_model(model: Any, *, device: str | None = None, protocol: str | None = 
     Parameters
     ----------
     model : str or loaded model
-        A name of the catalogue; a loaded model is returned as it is.
+        A name in the catalogue. A loaded model is returned unchanged.
     device : str, optional
-        As for `models.device.choose_device`.
+        As in `models.device.choose_device`.
     protocol : str, optional
-        Name of the protocol that it must implement.
+        Name of a protocol that the model must implement.
 
     Returns
     -------
     loaded model
-        Of the protocols that its row names.
+        It implements the protocols in its row.
 
     Raises
     ------
@@ -51,7 +51,8 @@ def load_model(model: Any, *, device: str | None = None, protocol: str | None = 
     PackageError
         If a package that it needs is missing or too old.
     EngineError
-        If this process has a window and torch was not imported before it: importing it now could end both.
+        If this process has a window, and torch was not imported before the window opened: importing it now could crash
+        the process.
     """
     if isinstance(model, str):
         check_torch_import()
@@ -74,7 +75,7 @@ def _by_name(name: str, device: str) -> Any:
 
 
 def forget_model(name: str) -> bool:
-    """Let go of a loaded model, so that nothing reads its files any more.
+    """Unload a model, so that nothing reads its files any more.
 
     Parameters
     ----------
@@ -104,13 +105,13 @@ def _load_with_room(row: CatalogRow, path: Path, device: str) -> Any:
             raise
         model = None
     if model is None:
-        # It is larger in memory than its file: it gets the room of all others.
+        # The model needs more memory than the size of its file, so all other models are unloaded.
         _loaded.clear()
         free_memory()
         model = _load(row, path, device)
     size = model_bytes(model)
     total, free = device_memory(device)
-    # It is there already.
+    # The new model is loaded already, so its size counts as free here.
     make_room(_loaded, device, size, lambda _device: (total, free + size))
     return model
 

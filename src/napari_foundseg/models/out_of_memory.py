@@ -1,4 +1,4 @@
-"""Steps when memory runs out: free memory, halve batches, move to the CPU. Every step is logged and recorded."""
+"""Fallbacks when memory runs out: free memory, halve batches, move to the CPU. Each one is logged and recorded."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ _ALLOCATION = ("out of memory", "not enough memory", "allocate memory", "alloc_f
 
 
 class Fallbacks:
-    """Notes of the steps taken, for the log and the provenance."""
+    """Notes about the fallbacks that were taken, for the log and the provenance."""
 
     def __init__(self) -> None:
         self._of_this_run: list[str] = []
         self._from_now_on: list[str] = []
 
     def note(self, words: str, *, lasting: bool = False) -> None:
-        """Log and keep a step; a lasting one holds for later runs too."""
+        """Log and keep a fallback; a lasting one is reported for later runs too."""
         _log.warning("%s", words)
         notes = self._from_now_on if lasting else self._of_this_run
         if words not in notes:
             notes.append(words)
 
     def taken(self) -> list[str]:
-        """Return the steps since the last call and those that last."""
+        """Return the fallbacks since the last call, and the lasting ones."""
         notes = [*self._from_now_on, *self._of_this_run]
         self._of_this_run = []
         return notes
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an exception of CUDA, MPS or the CPU's allocator means out of memory."""
+    """Return whether an exception of CUDA, MPS or the CPU's allocator means that memory ran out."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _ALLOCATION)
 
 
 def free_memory() -> None:
-    """Free memory that nothing uses, of Python and of the GPUs."""
+    """Free the unused memory of Python and of the GPUs."""
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is None:
@@ -59,9 +59,9 @@ def free_memory() -> None:
 def with_fallbacks(
     run: Callable[[int], _T], batch: int, what: str, fallbacks: Fallbacks, to_cpu: Callable[[], bool]
 ) -> _T:
-    """Run something, and again with less where memory runs out.
+    """Run a function; when memory runs out, run it again with smaller batches, and then on the CPU.
 
-    Raises Exception the last one, if even the CPU has no memory for one.
+    If even the CPU has no memory for a batch of one, the last exception is raised.
     """
     freed = False
     while True:
@@ -71,7 +71,7 @@ def with_fallbacks(
             if not is_out_of_memory(error):
                 raise
             last = error
-        # Outside the handler: its traceback holds the arrays that were too large.
+        # Outside the except block, since its traceback keeps the large arrays in memory.
         last.__traceback__ = None
         free_memory()
         if not freed:

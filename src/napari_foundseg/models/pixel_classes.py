@@ -1,4 +1,4 @@
-"""Loaded networks that give each pixel a class: how pictures are prepared, and how scores become classes."""
+"""Loaded networks that predict the class of each pixel: preparation of pictures, and classes from scores."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "PixelClasses", "Preparation", "named_or_numbered"]
 
-#: Of red, green and blue from 0 to 1.
+#: For red, green and blue with values from 0 to 1.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """How pictures are prepared for a network: resized, normalised, and padded with their last rows and columns."""
+    """How pictures are resized, normalised and padded for a network. Padding repeats the last row and column."""
 
     mean: tuple[float, ...] = IMAGENET_MEAN
     """Of each input channel, values from 0 to 1; one channel is the mean of red, green and blue."""
@@ -54,9 +54,9 @@ class PixelClasses(LoadedClasses):
     preparation : Preparation
         How pictures are prepared for it.
     independent : bool
-        Whether each class is decided by itself: a pixel without a score above the threshold is background.
+        Whether classes are independent: a pixel is background if no score is above the threshold.
     threshold : float
-        Of the scores of independent classes.
+        Threshold for the scores of independent classes.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class PixelClasses(LoadedClasses):
 
     @property
     def window(self) -> int:
-        """Longest side in pixels of what the network sees."""
+        """Longest side of the network's input in pixels."""
         return self.preparation.window
 
     def semantic(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint16]:
@@ -100,7 +100,7 @@ class PixelClasses(LoadedClasses):
         return found
 
     def _prepared(self, rgb: NDArray[np.uint8]) -> tuple[torch.Tensor, tuple[int, int]]:
-        """Return the network's input, and how much of it, from the first row and column, is the picture."""
+        """Return the network's input, and the size of the picture in it, which starts at the first row and column."""
         import torch
         from torch.nn import functional
 
@@ -122,7 +122,7 @@ class PixelClasses(LoadedClasses):
         return functional.pad(picture, (0, more[1], 0, more[0]), mode="replicate"), size
 
     def _decided(self, scores: torch.Tensor) -> NDArray[np.uint16]:
-        """Return ids of classes by scores (K, M, N)."""
+        """Return the class id of each pixel from scores (K, M, N)."""
         best, number = scores.max(0)
         found = number + self.first
         if self._independent:
@@ -131,7 +131,7 @@ class PixelClasses(LoadedClasses):
 
 
 def _in_own_colours(classes: ClassTable, first: int, palette: Any) -> ClassTable:
-    """Return classes with the colours of a palette by number; those beyond it keep theirs."""
+    """Return classes with the colours of a palette, by class number. Classes beyond its end keep their colours."""
     colours = palette if isinstance(palette, list) else []
     rows = []
     for entry in classes:
@@ -142,13 +142,13 @@ def _in_own_colours(classes: ClassTable, first: int, palette: Any) -> ClassTable
 
 
 def named_or_numbered(names: tuple[str, ...], count: int) -> tuple[str, ...]:
-    """Return `names`, or numbered ones where there are none: the only class, or those beside the background."""
+    """Return `names`, or generated names if it is empty: ``foreground``, or the background and numbered classes."""
     if names:
         return names
     return ("foreground",) if count == 1 else ("background", *(f"class {i}" for i in range(1, count)))
 
 
 def _fitting(size: tuple[int, int], longest: int) -> tuple[int, int]:
-    """Return a size shrunk so that no side is longer."""
+    """Return a size, shrunk so that no side is longer than `longest`."""
     factor = min(1.0, longest / max(size))
     return (max(1, round(size[0] * factor)), max(1, round(size[1] * factor)))

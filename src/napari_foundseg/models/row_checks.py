@@ -1,4 +1,4 @@
-"""Checks of what is read as a row of the catalogue. They do without pydantic, whose import takes longer than a list."""
+"""Checks of the values in catalogue rows. They do not use pydantic, whose import is slower than listing all models."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from napari_foundseg.models.class_sets import MOST_CLASSES, class_set
 
 __all__ = ["check_values"]
 
-#: Takes a value and the name of its field; returns it as the field has it, or raises ValueError.
+#: Takes a value and the name of its field; returns the value in the field's type, or raises ValueError.
 _Check: TypeAlias = Callable[[Any, str], Any]
 
 
 def check_values(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of a dataclass's fields, lists as tuples; SettingsError names those wrong or missing."""
+    """Return checked values for a dataclass's fields, with lists as tuples; SettingsError names the wrong ones."""
     known = {field.name: field for field in fields(kind)}
     required = (f.name for f in known.values() if f.default is MISSING and f.default_factory is MISSING)
     wrong = [f"{name}: Field required" for name in required if name not in values]
@@ -85,7 +85,7 @@ def _list(value: Any, place: str, check: _Check, count: int | None = None) -> tu
 
 
 def _classes(value: Any, place: str) -> tuple[str, ...]:
-    """Check names of classes; the name of a set of classes stands for them."""
+    """Check class names. The name of a set of classes is replaced by its classes."""
     if isinstance(value, str):
         try:
             return class_set(value)
@@ -100,7 +100,7 @@ def _optional(check: _Check) -> _Check:
     return lambda value, place: None if value is None else check(value, place)
 
 
-#: By the annotation of a field.
+#: Checks by the annotation of a field.
 _CHECKS: Final[Mapping[str, _Check]] = {
     "str": _text,
     "bool": _switch,

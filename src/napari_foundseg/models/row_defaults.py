@@ -1,4 +1,4 @@
-"""What a model expects and its own defaults of settings: those of its row, else those of its family."""
+"""The contrast, colours and default settings of a model: those of its row, or else those of its family."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _NORMALISATIONS: Mapping[Expected, AsIs | MinMax | Percentile] = {
 
 
 def expected_normalisation(row: CatalogRow) -> AsIs | MinMax | Percentile:
-    """Return how the grey values of images are normalised for a model where nothing else is chosen."""
+    """Return the default normalisation of images for a model, for when the user has chosen none."""
     family = _family(row)
     return _NORMALISATIONS[row.expects or (family.expects if family else "percentile")]
 
 
 def as_expected(row: CatalogRow, image: Image, colours: ColourRule) -> Image:
-    """Return an image as a model sees it, unless a normalisation and channels were chosen for it.
+    """Return an image with the contrast and colours that a model expects. The user's own choices are kept.
 
     `colours`: as in `expected_colour`.
     """
@@ -37,9 +37,9 @@ def as_expected(row: CatalogRow, image: Image, colours: ColourRule) -> Image:
 
 
 def expected_colour(row: CatalogRow, colours: ColourRule) -> ColourRule:
-    """Return what an RGB image is whose channels the user has not chosen.
+    """Return how an RGB image is used if the user has not chosen channels.
 
-    `colours`: what it is to the task, with a model that expects grey pictures.
+    `colours`: the rule of the task for models that expect grey pictures.
     """
     family = _family(row)
     own = row.colours or (family.colours if family else "RGB")
@@ -47,12 +47,12 @@ def expected_colour(row: CatalogRow, colours: ColourRule) -> ColourRule:
 
 
 def default_settings(row: CatalogRow, task: str, method: str) -> Mapping[str, JsonValue]:
-    """Return a model's defaults of settings of a method; those of other settings are the method's own."""
+    """Return a model's own defaults for a method's settings. Settings without one keep the method's default."""
     key = f"{task}.{method}"
     family = _family(row)
     return {**(family.defaults.get(key, {}) if family else {}), **row.defaults.get(key, {})}
 
 
 def _family(row: CatalogRow) -> Family | None:
-    """Return the family of a row, None where it is not here: a loaded model needs none."""
+    """Return the family of a row; None if it is not installed, which a loaded model does not need."""
     return family_module(row.family).FAMILY if row.family in family_names() else None

@@ -1,4 +1,4 @@
-"""Weights on this computer: where they are, and whether they are the expected ones."""
+"""Weights on this computer: their paths, and the check of their hashes."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ __all__ = [
     "weights",
 ]
 
-#: What weights of a folder are called, the safe kind first: of two kinds only the first is read.
+#: Name patterns of weights in a folder, the safe kind first. If a folder has several kinds, only the first is read.
 _WEIGHTS = ("*.safetensors", "*.bin", "*.pth", "*.pt", "*.ckpt", "*.onnx")
-#: What the names of micro-sam's files begin with: ``vit_b.pt`` and ``vit_b_decoder.pt``, or ``vit_b_lm`` in its cache.
+#: Prefix of micro-sam's file names: ``vit_b.pt`` and ``vit_b_decoder.pt``, or ``vit_b_lm`` in its cache.
 _MICRO_SAM = "vit_"
 
 
 def weights(row: CatalogRow) -> Path:
-    """Return the checked weights of a model.
+    """Return the path of a model's weights, after their hash was checked.
 
-    A hash that is not known yet (`UNVERIFIED`) is recorded in the user's row and must be the same from then on.
+    If the hash is still unknown (`UNVERIFIED`), it is recorded in the user's row. Later checks compare with it.
 
-    Raises CheckpointError if the weights are absent or are not the ones the catalogue names.
+    Raises CheckpointError if the weights are missing, or their hash differs from the row's.
     """
     path = locate(row)
     if path is None:
@@ -58,7 +58,7 @@ def weights(row: CatalogRow) -> Path:
 
 
 def check_hash(row: CatalogRow, path: Path, found: str) -> None:
-    """Raise CheckpointError if the hash of weights is not that of the row; a row without a hash gets it."""
+    """Raise CheckpointError if the hash of weights differs from the row's. A row without a hash gets this one."""
     if row.sha256 == UNVERIFIED:
         record(row, path, found)
     elif found != row.sha256:
@@ -70,7 +70,7 @@ def check_hash(row: CatalogRow, path: Path, found: str) -> None:
 
 
 def record(row: CatalogRow, path: Path, sha256: str) -> CatalogRow:
-    """Save path, hash and commit of weights in the user's row of a model, and return that row."""
+    """Save the path, hash and commit of weights in the user's row of a model, and return the row."""
     commit = path.name if path.parent.name == "snapshots" and is_commit(path.name) else row.revision
     new = replace(row, sha256=sha256, file=str(path), revision=commit)
     save_row(new)
@@ -78,9 +78,9 @@ def record(row: CatalogRow, path: Path, sha256: str) -> CatalogRow:
 
 
 def row_with_hash(row: CatalogRow) -> CatalogRow:
-    """Return a row with the hash of its weights, which are read if it is not known.
+    """Return a row with the hash of its weights. If the hash is unknown, the weights are read.
 
-    Raises CheckpointError if the weights have never been read and are absent.
+    Raises CheckpointError if the weights have never been read and are missing.
     """
     if row.sha256 != UNVERIFIED:
         return row
@@ -89,10 +89,10 @@ def row_with_hash(row: CatalogRow) -> CatalogRow:
 
 
 def locate(row: CatalogRow) -> Path | None:
-    """Return the file or folder of a model's weights, None if it is not on this computer."""
+    """Return the file or folder of a model's weights; None if they are not on this computer."""
     places = [Path(__file__).parent / row.file, models_folder() / row.file] if row.file else []
     for path in places:
-        # A name that no file can have, or a folder that may not be entered.
+        # The name may be invalid on this system, or the folder may not be readable.
         with suppress(OSError, ValueError):
             if path.exists():
                 return path
@@ -105,16 +105,16 @@ def locate(row: CatalogRow) -> Path | None:
 
 
 def hub_folder(name: str, version: str = "") -> Path | None:
-    """Return a snapshot of ``owner/name`` in the cache of the Hugging Face client, None if none is complete there.
+    """Return a snapshot of ``owner/name`` in the cache of the Hugging Face client; None if no complete one is there.
 
-    `version`: a commit; by default the newest that is there.
+    `version`: a commit; by default the newest one in the cache.
     """
     snapshot = _snapshot(name, version or "main")
     return snapshot if snapshot is not None and _is_complete(snapshot) else None
 
 
 def _hub_file(name: str, version: str, file: str) -> Path | None:
-    """Return a file of a repository in the same cache."""
+    """Return a file of a repository in the cache of the Hugging Face client; None if it is not there."""
     snapshot = _snapshot(name, version)
     path = snapshot / file if snapshot else None
     with suppress(OSError, ValueError):
@@ -134,12 +134,12 @@ def _snapshot(name: str, version: str) -> Path | None:
 
 
 def _is_complete(snapshot: Path) -> bool:
-    """Tell whether a snapshot has weights, and all of them: the hub's client may have been stopped."""
+    """Return whether a snapshot has all its weights. The hub's client may have been stopped during the download."""
     with suppress(OSError, ValueError, AttributeError, KeyError, RecursionError):
         found = weight_files(snapshot)
         for index in snapshot.glob("*.index.json"):
             shards = set(json.loads(read_small_text(index))["weight_map"].values())
-            # The other kind of weights need not be there.
+            # An index for another kind of weights does not count.
             if {Path(shard).suffix for shard in shards} == {part.suffix for part in found}:
                 found += [snapshot / shard for shard in shards]
         return bool(found) and all(part.is_file() for part in found)
@@ -147,12 +147,15 @@ def _is_complete(snapshot: Path) -> bool:
 
 
 def weight_files(path: Path) -> list[Path]:
-    """Return the weight files of a file or folder, sorted; with a file of micro-sam, or of ONNX, the one next to it."""
+    """Return the weight files of a file or folder, sorted.
+
+    Micro-sam's and ONNX files may have a second file next to them, which is then included.
+    """
     if not path.is_dir():
         decoder = path.with_name(f"{path.stem}_decoder{path.suffix}")
         if path.name.startswith(_MICRO_SAM) and decoder.is_file():
             return [path, decoder]
-        # Where an ONNX model of more than 2 GB keeps its weights.
+        # ONNX models of more than 2 GB have their weights in this file.
         data = path.with_name(f"{path.name}.data")
         return [path, data] if path.suffix.lower() == ".onnx" and data.is_file() else [path]
     kinds = (sorted(path.glob(pattern)) for pattern in _WEIGHTS)
@@ -160,21 +163,21 @@ def weight_files(path: Path) -> list[Path]:
 
 
 def _weights_of_package(path: Path) -> list[Path]:
-    """Return weight files anywhere in a package of bioimage.io."""
+    """Return the weight files anywhere in a package of bioimage.io; empty for other folders."""
     if not is_package(path):
         return []
     return sorted(file for pattern in _WEIGHTS for file in path.rglob(pattern))
 
 
 def _weights_below(path: Path) -> list[Path]:
-    """Return weight files one or more folders down, where the first family that says so has them."""
+    """Return the weight files in subfolders, from the first family whose patterns (`weights_below`) match any."""
     patterns = (module.FAMILY.weights_below for module in families().values())
     found = (sorted({file for pattern in one for file in path.glob(pattern)}) for one in patterns)
     return next((files for files in found if files), [])
 
 
 def hash_of(path: Path) -> str:
-    """Return the sha256 of a file, or of names and hashes of several sorted files; CheckpointError if unreadable."""
+    """Return the sha256 of a file, or of the names and hashes of several files; CheckpointError if unreadable."""
     found = weight_files(path)
     if not found:
         raise CheckpointError(f"{path} holds no weights ({', '.join(_WEIGHTS)}); choose the folder that does.")
@@ -182,7 +185,7 @@ def hash_of(path: Path) -> str:
         hashes = {}
         for part in found:
             if not part.is_file():
-                # A pipe would be waited for.
+                # Opening a pipe would wait for ever.
                 raise CheckpointError(f"{part} is missing, or is not a file: get the weights again.")
             with part.open("rb") as file:
                 hashes[name_in(path, part)] = hashlib.file_digest(file, "sha256").hexdigest()
@@ -192,19 +195,19 @@ def hash_of(path: Path) -> str:
 
 
 def combined_hash(hashes: Mapping[str, str], *, single: bool) -> str:
-    """Return the hash of weights from those of their files by name; a `single` file's is its own."""
+    """Return the hash of weights from the hashes of their files by name. A `single` file keeps its own hash."""
     if single and len(hashes) == 1:
         return next(iter(hashes.values()))
     return hashlib.sha256("".join(f"{name} {hashes[name]}\n" for name in hashes).encode()).hexdigest()
 
 
 def name_in(path: Path, part: Path) -> str:
-    """Return what a weight file is called in the hash of its folder."""
+    """Return the name that a weight file has in the hash of its folder: its relative path, or its own name."""
     return part.relative_to(path).as_posix() if path.is_dir() else part.name
 
 
 def state(row: CatalogRow) -> str:
-    """Return whether a model's weights are installed, as text such as ``built in, 9 MB``."""
+    """Return the state of a model's weights as text, such as ``built in, 9 MB``."""
     size = size_text(row.size_mb)
     if row.on_server:
         problem = problem_of(row)
@@ -220,7 +223,7 @@ def state(row: CatalogRow) -> str:
 
 
 def problem_of(row: CatalogRow) -> str:
-    """Say which package a model needs, and how to install it; empty where nothing is missing."""
+    """Return a message about a package that is missing and how to install it; empty if nothing is missing."""
     try:
         return family_module(row.family).FAMILY.problem(row)
     except ModelNotFoundError as error:
@@ -228,13 +231,13 @@ def problem_of(row: CatalogRow) -> str:
 
 
 def addresses(row: CatalogRow) -> tuple[str, ...]:
-    """Return the URLs of a model's weights; none for a built-in model, and for a file that the user imported."""
+    """Return the URLs of a model's weights; empty for built-in models and for files that the user imported."""
     link = row.source.replace("hf:", "https://huggingface.co/", 1)
     return (link, *row.beside) if link.startswith(("https:", "http:")) else ()
 
 
 def check_here(row: CatalogRow) -> None:
-    """Raise CheckpointError if a model's weights are not on this computer; the message is for a form."""
+    """Raise CheckpointError if a model's weights are not on this computer. The message is written for a form."""
     if locate(row) is not None:
         return
     if not addresses(row):
@@ -272,7 +275,7 @@ def _link(row: CatalogRow) -> str:
 
 
 def _stamp(path: Path) -> tuple[tuple[str, int, int], ...]:
-    """Return sizes and times of files: gigabytes are hashed once a process, unless they change."""
+    """Return the times and sizes of files. While they do not change, a process hashes the weights only once."""
     return tuple((str(f), f.stat().st_mtime_ns, f.stat().st_size) for f in weight_files(path))
 
 

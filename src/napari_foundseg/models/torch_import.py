@@ -1,7 +1,7 @@
-"""Whether torch may be imported into this process now.
+"""Checks whether torch may be imported into this process now.
 
-Where OpenGL is drawn in software (remote desktops, virtual machines), a window loads Mesa's LLVM; importing torch and
-torchvision after it ends the process, and the window with all that is in it.
+If OpenGL is rendered in software (remote desktops, virtual machines), a window loads Mesa's LLVM. Importing torch and
+torchvision after that crashes the process, and the user loses everything in the window.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["check_torch_import", "is_torch_unsafe"]
 
 
 def is_torch_unsafe() -> bool:
-    """Tell whether importing torch now could end this process: it has a Qt application, and no torch yet."""
+    """Return whether importing torch now could crash this process: a Qt application exists, and torch is missing."""
     if "torch" in sys.modules:
         return False
     cores = [module for name, module in list(sys.modules.items()) if name.endswith(".QtCore")]
@@ -23,7 +23,7 @@ def is_torch_unsafe() -> bool:
 
 
 def check_torch_import() -> None:
-    """Raise EngineError if importing torch now could end this process."""
+    """Raise EngineError if importing torch now could crash this process."""
     if is_torch_unsafe():
         raise EngineError(
             "Models are not loaded into a process that has a window: importing torch after the window could end both. "

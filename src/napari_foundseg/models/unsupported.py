@@ -1,4 +1,4 @@
-"""Models that users look for and that are not supported yet: their names, and how their files are recognised."""
+"""Popular models that are not supported yet: their names, and how to recognise their files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from napari_foundseg.models.files.small_text import read_small_text
 
 __all__ = ["IN_WORDS", "unsupported_name", "unsupported_weights"]
 
-#: For menus.
+#: Text for menus.
 IN_WORDS: Final = "Cellpose 3, StarDist: not supported yet"
 _SAMS = "SAM, SAM 2, EdgeTAM, MobileSAM, HQ-SAM, MedSAM and micro-sam are"
 _CELLS = "for nuclei and cells use foundseg-tiny (built in), Cellpose-SAM or micro-sam"
@@ -35,12 +35,12 @@ class _Unsupported(NamedTuple):
     """Whether the name of a file that no family takes is enough, whatever its tensors are called."""
 
     def has(self, name: str, shape: tuple[int, ...] | None) -> bool:
-        """Tell whether a tensor is one that only its files have."""
+        """Return whether a tensor occurs only in files of this model."""
         right = self.axes is None or shape is None or len(shape) == self.axes
         return right and re.search(self.tensors, name) is not None
 
     def is_named_in(self, text: str) -> bool:
-        """Tell whether the name of a file or model is one of its."""
+        """Return whether the name of a file or model contains this model's name."""
         return re.search(rf"(?i)(?<![a-z])({self.written})(?![a-z])", text) is not None
 
 
@@ -84,14 +84,16 @@ _MODELS: Final = (
 def unsupported_weights(
     path: Path, tensors: Mapping[str, tuple[int, ...]] | None = None, config: Mapping[str, Any] | None = None
 ) -> str:
-    """Say which unsupported model a file or folder holds, to follow its name; empty if it is none that is known.
+    """Return a message about the unsupported model in a file or folder; empty if none is recognised.
+
+    The message continues a sentence that starts with the path.
 
     Parameters
     ----------
     path : Path
         The file or folder.
     tensors : mapping of str to tuple of int, optional
-        Shapes of its tensors; none where they cannot be read, which leaves the names of file and folder.
+        Shapes of its tensors. If they cannot be read, only the names of file and folder are checked.
     config : mapping, optional
         Its ``config.json``.
     """
@@ -109,7 +111,7 @@ def unsupported_weights(
 
 
 def unsupported_name(text: str) -> str:
-    """Say of a name of a file or model that it is one of an unsupported model; empty if it is none that is known."""
+    """Return a message if a file or model has the name of an unsupported model; empty if it has not."""
     for model in _MODELS:
         if model.is_named_in(text):
             return f"{model.name} is not supported yet; {model.instead}"
@@ -117,7 +119,7 @@ def unsupported_name(text: str) -> str:
 
 
 def _is_stardist(path: Path) -> bool:
-    """Tell a folder of StarDist, or its weights in HDF5, by the JSON in it."""
+    """Return whether a path is a StarDist folder, or its weights in HDF5, according to the JSON in the folder."""
     folder = path if path.is_dir() else path.parent
     try:
         config = json.loads(read_small_text(folder / "config.json"))

@@ -1,7 +1,7 @@
-"""The tasks: one module each, and the tables in which the engine, the window, recipes and the command line find them.
+"""The tasks, one module each, and the tables in which the engine, forms, recipes and the command line find them.
 
-A new task is a module here that defines ``TASK``, and its name in ``TASKS``. All that other parts need to know of it is
-in its `Task`, or in methods of its inputs and settings.
+To add a task, write a module here that defines ``TASK`` and add its name to ``TASKS``. Other parts of the package learn
+about a task only from its `Task` and from methods of its inputs and settings.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ __all__ = ["SIDE_TASKS", "TASKS", "Inputs", "Progress", "Settings", "Task", "fin
 
 
 def __getattr__(name: str) -> Any:
-    """Import the types of tasks, and NumPy with them, when one is first used: a list of models needs none."""
+    """Import the types of tasks, and NumPy with them, on first use: a list of models needs none of them."""
     if name in ("Inputs", "Progress", "Settings", "Task"):
         return getattr(import_module(f"{__name__}.settings"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class _Tasks(MutableMapping[str, "Task"]):
-    """Tasks by name. The module of a task is imported on first access: opening one form needs no other task."""
+    """Tasks by name. The module of a task is imported on first access, so that opening one form loads no other task."""
 
     def __init__(self, tasks: Mapping[str, Task | str]) -> None:
         self._tasks = dict(tasks)
@@ -37,7 +37,7 @@ class _Tasks(MutableMapping[str, "Task"]):
         return task
 
     def protocols(self, name: str) -> frozenset[str]:
-        """Return the protocols of which a task needs one of a model; most are known without importing the task."""
+        """Return the protocols of a task, one of which its model must have; most tasks are not imported for this."""
         if isinstance(self._tasks[name], str) and name in _PROTOCOLS:
             return _PROTOCOLS[name]
         return frozenset(self[name].protocols.values())
@@ -55,7 +55,7 @@ class _Tasks(MutableMapping[str, "Task"]):
         return len(self._tasks)
 
 
-#: What the rows of tasks say of protocols (a test compares them), for a list of models: it need not import the tasks.
+#: Protocols of the tasks, so that a list of models need not import the tasks; a test compares them with the tasks.
 _PROTOCOLS = {
     "automatic": frozenset({"FlowDecoding", "InstanceDecoding", "PointGrid"}),
     "prompt": frozenset({"Promptable"}),
@@ -67,7 +67,7 @@ _PROTOCOLS = {
     "name_masks": frozenset({"RegionText", "TextImage"}),
     "cluster": frozenset({"Clustering", "FeatureExtractor"}),
 }
-#: The tasks that a user runs: a form, a step of a recipe and a command each. By name; the order is that of the menus.
+#: Tasks that a user runs, by name, in the order of the menus. Each is a form, a recipe step and a command.
 TASKS = _Tasks(
     {
         name: name
@@ -84,7 +84,7 @@ TASKS = _Tasks(
         )
     }
 )
-#: Work that the engine runs in the same way but that is not a recipe step: it makes models, shows their features, or
+#: Work that the engine runs like a task but that is not a recipe step: it makes models, shows their features, or
 #: encodes images in advance.
 SIDE_TASKS = _Tasks(
     {
@@ -109,7 +109,7 @@ def find_task(name: str) -> Task:
     Returns
     -------
     Task
-        Its row.
+        The task or side task.
 
     Raises
     ------

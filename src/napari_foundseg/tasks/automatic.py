@@ -1,9 +1,9 @@
 """Automatic masks: every object of an image, without a prompt.
 
-Methods. `decoder` decodes maps window by window, lays them side by side and makes instances of the whole, so that
-there is no seam to merge. `grid` is SAM's automatic mask generator (`tasks.windows.point_grid`). `apg` clicks where the
-decoder's maps say that objects are (`tasks.windows.decoder_prompts`). `flows` follows the flows of a Cellpose
-model (`tasks.windows.flow_maps`).
+Methods: `decoder` decodes maps window by window, joins them, and makes instances of the joined maps, so that there are
+no seams to merge. `grid` is SAM's automatic mask generator (`tasks.windows.point_grid`). `apg` clicks where the
+decoder's maps show objects (`tasks.windows.decoder_prompts`). `flows` follows the flows of a Cellpose model
+(`tasks.windows.flow_maps`).
 """
 
 from __future__ import annotations
@@ -57,16 +57,16 @@ from napari_foundseg.tasks.windows.volume_objects import VolumeObjects, flooding
 
 __all__ = ["TASK", "derive", "run"]
 
-#: Of any method.
+#: Settings of any method.
 AnySettings = DecoderSettings | GridSettings | PromptsSettings | FlowsSettings
 #: Methods whose results keep maps; the others keep masks.
 _OF_MAPS = (DecoderSettings, FlowsSettings)
 
-#: Share of a section that lies on the next slice's from which both are one object, even if one is far smaller.
+#: Two sections are one object if this share of one overlaps the other in the next slice, even if one is far smaller.
 _CONTAINMENT = 0.75
 #: Maps up to this size are kept in the result, so that thresholds act live (2048 × 2048 pixels need 25 MB).
 _KEPT_MAPS = 64 << 20
-#: Share of the time that the maps of the other planes of a volume take.
+#: Share of the run time that the maps of the xz and yz planes take.
 _OTHER_PLANES = 0.65
 
 
@@ -80,7 +80,7 @@ def run(
 ) -> Segmentation:
     """Segment every object.
 
-    The result keeps the maps or masks that its labels derive from, where they are small enough.
+    The result keeps the maps or masks that its labels are made from, if they are small enough.
     """
     started = time.perf_counter()
     planes = slices(image, inputs)
@@ -162,7 +162,7 @@ def _prompted(
     poll: Callable[[], None],
     progress: Callable[[float], None],
 ) -> list[Mask]:
-    """Return the masks of the clicks that the decoder's maps of a slice give."""
+    """Return masks of a slice, prompted by clicks at the centres in the decoder's maps."""
     if not callable(getattr(model, "decode", None)):
         raise ModelNotFoundError(f"{model.name} takes no prompts; choose the method decoder, or a SAM with a decoder.")
     maps = sized.maps(index, lambda part: progress(part / 2))
@@ -186,18 +186,18 @@ def derive(segmentation: Segmentation, settings: AnySettings) -> Segmentation:
     segmentation : Segmentation
         A result of `run` that holds its maps or masks.
     settings : Settings
-        Of the same method. Thresholds of masks can be lowered by `point_grid.LIVE` at most: what is below was not made.
-        Settings that need the model, such as a diameter, stay those of the run.
+        Settings of the same method. Thresholds of masks can be lowered by at most `point_grid.LIVE`, because the run
+        made no masks below that. Settings that need the model, such as a diameter, stay those of the run.
 
     Returns
     -------
     Segmentation
-        As `run` would give it.
+        The result that `run` would return with these settings.
 
     Raises
     ------
     ValueError
-        If neither maps nor masks were kept, or not those that are asked for.
+        If the result keeps neither maps nor masks, or if a threshold asks for masks that were not made.
     """
     settings = settings.live_on(segmentation.provenance.get("settings", {}))
     evidence: dict[tuple[int, ...], Any]
@@ -229,7 +229,7 @@ def _thresholds(settings: AnySettings) -> dict[str, float]:
 
 
 def _check_floors(provenance: Mapping[str, Any], settings: AnySettings) -> None:
-    """Refuse thresholds below which the run has made no masks."""
+    """Raise ValueError for thresholds below those at which the run made masks."""
     of_the_run = provenance.get("thresholds_of_the_run", {})
     for name, asked in _thresholds(settings).items():
         least = round(max(0.0, of_the_run.get(name, 0.0) - LIVE), 6)
@@ -251,9 +251,10 @@ def _assemble(
     known: Mapping[str, Any],
     diameter: float | None = None,
 ) -> Segmentation:
-    """Make labels of every slice's maps or masks; ids go on from slice to slice. Without objects it says why.
+    """Make labels from the maps or masks of every slice; ids continue from slice to slice.
 
-    `known`: as the provenance of a run says, the image's spacing, the chosen slice and the model.
+    Without objects, the provenance of the result says why. `known` is the provenance of a run, or the part of it that
+    holds the spacing of the image, the chosen slice and the name of the model.
     """
     missed = NearMisses(settings)
     weights = row(known["model"]["name"])
@@ -328,7 +329,7 @@ def _other_planes(
     maps_of: Callable[..., SizedMaps],
     progress: Progress,
 ) -> dict[tuple[int, ...], NDArray[np.float16]]:
-    """Return the maps of the xz and yz planes, by slice; none where they would not show objects as slices do."""
+    """Return the maps of the xz and yz planes by slice; empty if the stack has too few slices to show objects there."""
     along = settings.body_axes(image.label_axes)
     distance = slice_distance(image.spacing, along)
     at = image.slice_axes.index(along)
@@ -349,7 +350,7 @@ def _other_planes(
 
 
 def _with_other_planes(maps: NDArray[Any], others: NDArray[np.float16] | None) -> NDArray[Any]:
-    """Return the maps of a slice, (3, M, N), with what the other planes show there, (5, M, N)."""
+    """Return the maps of a slice, (3, M, N); with the maps of the other planes, if there are any, (5, M, N)."""
     if others is None:
         return maps
     fine = max(1, round(maps.shape[1] / others.shape[1]))

@@ -1,4 +1,4 @@
-"""From the maps or masks of a slice to its label image and scores, as *Automatic masks* makes them."""
+"""Label image and scores of a slice from its maps or masks, for *Automatic masks*."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ __all__ = [
     "with_surroundings",
 ]
 
-#: As `core.watershed.instance_scores` takes it.
+#: Calibration of the scores, as `core.watershed.instance_scores` takes it.
 Calibration = tuple[float, float, float] | None
 
-#: Pixels around a region that are decoded too.
+#: Pixels around a region that are decoded as well.
 _SURROUNDINGS = 64
 
 
 def with_surroundings(region: Box, plane_shape: tuple[int, int]) -> Box:
-    """Return the box that is decoded for a region: objects at its edge are told apart by what is beyond."""
+    """Return the box to decode for a region. It is larger: pixels beyond the edge separate objects at the edge."""
     y0, x0, y1, x1 = region
     height, width = plane_shape
     m = _SURROUNDINGS
@@ -41,13 +41,13 @@ def with_surroundings(region: Box, plane_shape: tuple[int, int]) -> Box:
 
 
 def pixels_per_pixel(maps: NDArray[Any], box: Box) -> int:
-    """Return how many pixels maps (C, M, N) of a box have along each side of a pixel of the picture."""
+    """Return the number of pixels in the maps (C, M, N) of a box along each side of an image pixel."""
     count: int = max(1, round(maps.shape[1] / (box[2] - box[0] + 1)))
     return count
 
 
 def decoder_settings(settings: DecoderSettings | PromptsSettings) -> DecoderSettings:
-    """Return the decoder's settings by which the size of objects is found."""
+    """Return the decoder settings with which the size of the objects is found."""
     if isinstance(settings, DecoderSettings):
         return settings
     names = ("foreground_threshold", "centre_threshold", "boundary_threshold", "pred_iou_thresh", "min_area")
@@ -56,7 +56,7 @@ def decoder_settings(settings: DecoderSettings | PromptsSettings) -> DecoderSett
 
 
 def instance_thresholds(settings: DecoderSettings) -> dict[str, Any]:
-    """Return the thresholds of `core.watershed.instances`, by name."""
+    """Return the thresholds for `core.watershed.instances` by argument name."""
     thresholds = ("foreground_threshold", "centre_threshold", "boundary_threshold")
     return {
         name: getattr(settings, name) for name in (*thresholds, "seed_smoothing", "foreground_smoothing", "min_area")
@@ -66,9 +66,10 @@ def instance_thresholds(settings: DecoderSettings) -> dict[str, Any]:
 def objects_of_maps(
     maps: NDArray[Any], settings: DecoderSettings, around: Box, region: Box, calibration: Calibration
 ) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Return the instances of maps of the box `around` a region, (M, N) of the region, and their two scores, (2, n).
+    """Return the instances in a region, (M, N), and their two scores, (2, n).
 
-    Maps may have several pixels along each side of a pixel of the picture.
+    The maps cover the box `around`, which contains the region. They may have several pixels along each side of an image
+    pixel.
     """
     fine = pixels_per_pixel(maps, around)
     thresholds = instance_thresholds(settings)
@@ -81,7 +82,7 @@ def objects_of_maps(
 
 
 def _renumbered(plane: NDArray[Any], kept: NDArray[np.bool_]) -> NDArray[Any]:
-    """Drop the objects that are not kept and number the others 1 to n; `kept` holds a flag for each."""
+    """Remove the objects whose flag in `kept` is False and number the others 1 to n."""
     ids = np.concatenate([[0], np.where(kept, np.cumsum(kept), 0)]).astype(plane.dtype)
     out: NDArray[Any] = ids[plane]
     return out
@@ -90,7 +91,7 @@ def _renumbered(plane: NDArray[Any], kept: NDArray[np.bool_]) -> NDArray[Any]:
 def objects_of_masks(
     masks: Iterable[Mask], shape: tuple[int, int], settings: GridSettings | PromptsSettings
 ) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Return the masks that pass, painted, and their two scores, (2, n).
+    """Return a label image of the masks that pass the settings, (M, N), and their two scores, (2, n).
 
     A mask that loses more than half its pixels to others is dropped.
     """

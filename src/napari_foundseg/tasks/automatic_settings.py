@@ -32,11 +32,11 @@ _FOUND: dict[str, JsonValue] = {"absent": None, "elsewhere": True}
 
 
 class AutomaticInputs(Region):
-    """Where to look."""
+    """Slice and region to segment."""
 
 
 class _AutomaticSettings(StackSettings):
-    """What both methods have."""
+    """Settings that all methods share."""
 
     colours: ClassVar[ColourRule] = "one dye"
 
@@ -93,7 +93,7 @@ class DecoderSettings(_AutomaticSettings):
     the whole image to the model's input, which is faster but loses small objects."""
 
     def at_level(self, level: Level) -> Self:
-        """Return the same settings with lengths and areas in pixels of a coarser level of a pyramid."""
+        """Return these settings with lengths and areas in pixels of a coarser level of a pyramid."""
         settings = super().at_level(level)
         return settings._divided(["diameter"], level) if self.diameter_unit == "pixels" else settings
 
@@ -143,7 +143,7 @@ class PromptsSettings(_AutomaticSettings):
     the whole image to the model's input, which is faster but loses small objects."""
 
     def at_level(self, level: Level) -> Self:
-        """Return the same settings with lengths and areas in pixels of a coarser level of a pyramid."""
+        """Return these settings with lengths and areas in pixels of a coarser level of a pyramid."""
         settings = super().at_level(level)
         return settings._divided(["diameter"], level) if self.diameter_unit == "pixels" else settings
 
@@ -173,7 +173,7 @@ class FlowsSettings(_AutomaticSettings):
     image to the model's input, which is faster but loses small objects."""
 
     def at_level(self, level: Level) -> Self:
-        """Return the same settings with lengths and areas in pixels of a coarser level of a pyramid."""
+        """Return these settings with lengths and areas in pixels of a coarser level of a pyramid."""
         settings = super().at_level(level)
         return settings._divided(["diameter"], level) if self.diameter_unit == "pixels" else settings
 
@@ -219,7 +219,7 @@ class GridSettings(_AutomaticSettings):
 
     @property
     def prompts_per_slice(self) -> int:
-        """The points of the grid."""
+        """Number of points in the grid."""
         return self.points_per_side**2
 
 
@@ -233,19 +233,19 @@ def diameter_in_pixels(image: Image, settings: DecoderSettings | PromptsSettings
     Parameters
     ----------
     image : Image
-        Whose pixels.
+        Image whose pixel size converts a diameter in µm.
     settings : DecoderSettings
-        With a diameter, or without.
+        Settings with or without a diameter.
 
     Returns
     -------
     float or None
-        None without.
+        Diameter in pixels; None if the settings have none.
 
     Raises
     ------
     SettingsError
-        If it is given in µm and the size of the pixels is not known.
+        If the diameter is in µm and the pixel size of the image is unknown.
     """
     if settings.diameter is None or settings.diameter_unit == "pixels":
         return settings.diameter

@@ -35,16 +35,16 @@ __all__ = ["TASK", "ClusterInputs", "KMeansSettings", "SphericalSettings", "Steg
 
 _MORE: dict[str, JsonValue] = {"more": True}
 _MOST = 64
-#: Cells of an image that k-means looks at, and the most windows that they are taken from.
+#: Cells of an image that k-means samples, and the most windows that they are taken from.
 _SAMPLED = 20_000
 _SAMPLED_WINDOWS = 400
-#: Side of the blocks in which the CRF is run, and what neighbours share, in pixels.
+#: Side of the blocks in which the CRF runs, and the overlap of neighbouring blocks, in pixels.
 _BLOCK = 1024
 _SHARED = 128
 
 
 class ClusterInputs(Region):
-    """Where to look, and the user's changes to the clusters."""
+    """Slice and region to cluster, and the user's changes to the clusters."""
 
     edits: tuple[Edit, ...] = ()
     """Merges, splits, new names and colours, hidden clusters: one after the other."""
@@ -53,7 +53,7 @@ class ClusterInputs(Region):
 
 
 class _Output(Settings):
-    """What all methods have in common."""
+    """Settings that all methods share."""
 
     crf: bool = Field(True, title="Refine edges (CRF)")
     """On: move the borders of clusters to edges of the image with a conditional random field, which takes longer."""
@@ -103,7 +103,7 @@ class SphericalSettings(KMeansSettings):
 
 @dataclass(frozen=True)
 class _Reader:
-    """Features of windows, averaged and normalised alike for all slices."""
+    """Reader of the features of windows. It averages and normalises them in the same way for all slices."""
 
     model: FeatureExtractor
     context: int = 0
@@ -127,7 +127,7 @@ def run(
     progress: Progress,
     cancelled: Callable[[], bool],
 ) -> Segmentation:
-    """Give every pixel a cluster.
+    """Assign every pixel to a cluster.
 
     The labels of the result are clusters or objects; `semantic` holds the clusters. Hidden clusters are 0.
     """
@@ -166,7 +166,7 @@ def _found(
     model: Any,
     poll: Callable[[], None],
 ) -> tuple[_Reader, Clusters]:
-    """Return the reader of the features, and the clusters with the user's changes."""
+    """Return the reader of the features, and the clusters after the user's changes."""
     if isinstance(settings, StegoSettings):
         return _Reader(model), of_model(model, settings).edited(inputs.edits, model.sample)
     sample = _sampled(image, inputs, _Reader(model, settings.context), poll)
@@ -180,24 +180,24 @@ def _found(
 
 
 def of_model(model: Clustering, settings: StegoSettings) -> Clusters:
-    """Return a fitted model's clusters; those of another number are found in the codes that it keeps.
+    """Return a fitted model's clusters, or find another number of clusters in the codes that the model keeps.
 
     Parameters
     ----------
     model : Clustering
         The model.
     settings : StegoSettings
-        Which clusters.
+        Number of clusters, or the linear probe.
 
     Returns
     -------
     Clusters
-        Without the user's changes.
+        Clusters without the user's changes.
 
     Raises
     ------
     SettingsError
-        If the model has none such.
+        If the model has no linear probe, or keeps no codes in which another number of clusters could be found.
     """
     if settings.probe == "linear":
         if model.linear is None:
@@ -215,7 +215,7 @@ def of_model(model: Clustering, settings: StegoSettings) -> Clusters:
 
 
 def _sampled(image: Image, inputs: ClusterInputs, reader: _Reader, poll: Callable[[], None]) -> NDArray[np.float32]:
-    """Return features of places spread evenly over everything that is looked at; of many windows some stand for all."""
+    """Return features sampled evenly over the slices and the region, (n, F). Of many windows, only some are read."""
     region = region_of(image, inputs)
     windows = list(reader.windows((region[2] - region[0] + 1, region[3] - region[1] + 1)))
     places = [(index, window) for index in slices(image, inputs) for window, _ in windows]
@@ -240,7 +240,7 @@ def _clustered(
     poll: Callable[[], None],
     share: Callable[[float], None],
 ) -> NDArray[np.int64]:
-    """Return the cluster of each pixel of a region, block by block, so that memory does not grow with the image."""
+    """Return the cluster of each pixel of a region, (M, N). Blocks keep memory independent of the size of the image."""
     shape = (region[2] - region[0] + 1, region[3] - region[1] + 1)
     side = _BLOCK if settings.crf else reader.model.features_window
     shared = _SHARED if settings.crf else min(2 * reader.model.feature_margin + reader.context, side // 2)
@@ -250,7 +250,7 @@ def _clustered(
         rgb = image.rgb(index, tiling.shifted(block, region[:2]))
         scores = _scores(rgb, reader, clusters, poll, flip=settings.flip)
         if settings.crf and len(clusters.leaves) > 1:
-            # Of centres, not of clusters: so a merge only joins pixels, and moves no border.
+            # Refine the centres, not the clusters: then a merge only joins pixels and moves no border.
             scores = refine_with_crf(np.exp(clusters.log_probabilities(scores)), rgb, poll=poll)
         tiling.part(out, core)[:] = clusters.leaves[tiling.part(scores, core, block[:2]).argmax(0)]
         share((i + 1) / len(blocks))
@@ -297,7 +297,7 @@ def _panoptic(plane: NDArray[Any], settings: _Output) -> Panoptic:
 def _refiner(
     image: Image, settings: _Output, device: str, region: Box, cancelled: Callable[[], bool]
 ) -> Callable[[tuple[int, ...], Panoptic], Panoptic]:
-    """Return the function that outlines objects again; it returns them unchanged where no model is chosen."""
+    """Return a function that outlines objects again. It changes nothing for clusters or without a refinement model."""
     if settings.output == "clusters" or not settings.refine_model:
         return lambda _index, found: found
     refiner = Refiner(image, settings.refine_model, device, region)

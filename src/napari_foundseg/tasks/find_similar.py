@@ -1,10 +1,10 @@
 """Find similar: all objects that look like a few examples.
 
-The examples' dense features are compared with those of every place (`tasks.similar.features`). A promptable model
-outlines what lies at the most similar places, and of a model with an instance decoder its objects of the examples' size
-are proposals too. Each proposal is rated by the model's own score, its similarity and its size.
+The examples' dense features are compared with those at every place (`tasks.similar.features`). A promptable model
+outlines the objects at the most similar places. If this model has an instance decoder, the objects that it finds at the
+size of the examples are proposals too. Each proposal is rated by the model's own score, its similarity and its size.
 
-Other methods leave the comparison to a model: SAM 3 is shown the examples beside the image, OWLv2 finds boxes.
+Other methods leave the comparison to a model: SAM 3 gets the examples next to the image, OWLv2 finds boxes.
 """
 
 from __future__ import annotations
@@ -62,15 +62,15 @@ from napari_foundseg.tasks.tracks.tracked import tracked
 
 __all__ = ["TASK", "ExemplarSettings", "FeatureSettings", "GuidedSettings", "SimilarInputs", "derive", "run"]
 
-#: The model that outlines objects where the one that compares has no prompts.
+#: Model that outlines objects if the model that compares them takes no prompts.
 _OUTLINER = "foundseg-tiny"
-#: Scores from which on objects of an instance decoder are proposals, far below those of automatic masks.
+#: Least score at which an object of an instance decoder is a proposal; far below the threshold of automatic masks.
 _DOUBTFUL = 0.2
-#: How much the score of a mask from a single point counts beside an instance decoder's, which has seen its neighbours.
+#: Weight of the score of a mask from a single point. That of an instance decoder is 1, since it sees the neighbours.
 _OF_POINTS = 0.5
-#: Match below which nothing is kept for the threshold to act on.
+#: Least match of the proposals that a result keeps, on which the threshold acts live.
 _FLOOR = 0.02
-#: By how much the threshold of exemplars can be lowered after a run.
+#: How far the threshold can be lowered after a run of the methods exemplars and boxes.
 _LIVE = 0.2
 
 
@@ -88,8 +88,8 @@ def run(
 ) -> Segmentation:
     """Find objects that look like the examples.
 
-    In the result the `predicted_iou` of an object is how well it matches, and ``masks`` holds all proposals, so that
-    the threshold acts without the model.
+    The `predicted_iou` of an object in the result says how well it matches. ``masks`` holds all proposals, so that the
+    threshold can change without the model.
     """
     if isinstance(settings, FeatureSettings):
         return _run_features(image, inputs, settings, model, progress, cancelled)
@@ -106,7 +106,7 @@ def _run_exemplars(
     progress: Progress,
     cancelled: Callable[[], bool],
 ) -> Segmentation:
-    """Have the model find what is like the examples."""
+    """Let the model find objects like the examples, which it gets next to the image."""
     started = time.perf_counter()
     poll = make_poll(cancelled, "The search")
     floor = max(_FLOOR, settings.threshold - _LIVE)
@@ -140,7 +140,7 @@ def _run_guided(
     progress: Progress,
     cancelled: Callable[[], bool],
 ) -> Segmentation:
-    """Have the model find boxes of what looks like the examples, and another one outline what is in them."""
+    """Let the model find boxes of objects like the examples, and let another model outline the object in each box."""
     from napari_foundseg.models.loading import load_model
 
     started = time.perf_counter()
@@ -238,7 +238,7 @@ def _told(
     notes: list[str],
     **more: Any,
 ) -> Segmentation:
-    """Make a result of proposals, with the record of the run."""
+    """Make a result from proposals and add the record of the run."""
     out = _assemble(image.shape, image.label_axes, image.spacing, masks, settings)
     request = RunRequest("find_similar", image, inputs, settings, model.name)
     told = {**record(request, model, started), **out.provenance, **more}
@@ -246,19 +246,19 @@ def _told(
 
 
 def derive(segmentation: Segmentation, settings: _Settings) -> Segmentation:
-    """Keep the proposals of a result that match, without a model.
+    """Filter the proposals of a result by another threshold or area, without a model.
 
     Parameters
     ----------
     segmentation : Segmentation
         A result of `run`.
     settings : FeatureSettings or ExemplarSettings or GuidedSettings
-        Another threshold or least area.
+        Settings with another threshold or minimum area.
 
     Returns
     -------
     Segmentation
-        As `run` would give it.
+        The result that `run` would return with these settings.
     """
     left = ("nothing_found", "linking", "tracking")
     known = {name: value for name, value in segmentation.provenance.items() if name not in left}
@@ -268,7 +268,7 @@ def derive(segmentation: Segmentation, settings: _Settings) -> Segmentation:
 
 
 def _outliner(model: Any, settings: FeatureSettings) -> Any:
-    """Return the model that outlines objects."""
+    """Return the model that outlines objects: the chosen one, `model` itself if it takes prompts, or the default."""
     from napari_foundseg.models.loading import load_model
 
     if settings.mask_model and settings.mask_model != model.name:
@@ -279,7 +279,7 @@ def _outliner(model: Any, settings: FeatureSettings) -> Any:
 
 
 def _pattern(example: Example, outliner: Any, poll: Callable[[], None]) -> Pattern:
-    """Return an example with its outline, which a model makes where only a box is known."""
+    """Return an example with its outline; if the example has only a box, a model outlines it."""
     poll()
     rgb = example.rgb
     mask = example.prompt.mask
@@ -302,7 +302,7 @@ def _decoded(
     progress: Progress,
     cancelled: Callable[[], bool],
 ) -> Callable[[tuple[int, ...]], list[Mask]]:
-    """Return a function that gives the objects of an instance decoder in a slice; none without a decoder."""
+    """Return a function that returns the instance decoder's objects in a slice; without a decoder, no objects."""
     if "InstanceDecoding" not in row(outliner.name).protocols:
         return lambda _index: []
     where = AutomaticInputs(index=inputs.index, region=inputs.region)
@@ -317,7 +317,7 @@ def _decoded(
 
 
 def _ordered(rating: Rating, decoded: Sequence[Mask], prompted: Sequence[Mask]) -> list[Mask]:
-    """Return rated proposals, the best first."""
+    """Return the proposals with their ratings, best first, without those that match less than `_FLOOR`."""
     weighted = [(mask, 1.0) for mask in decoded] + [(mask, _OF_POINTS) for mask in prompted]
     rated = [(rating.rated(mask), weight) for mask, weight in weighted if mask.area]
     known = [(mask.predicted_iou * weight, mask) for mask, weight in rated if mask.predicted_iou >= _FLOOR]
@@ -331,7 +331,7 @@ def _assemble(
     masks: Sequence[Mask],
     settings: _Settings,
 ) -> Segmentation:
-    """Make labels of the proposals that match, linked through the slices of a stack."""
+    """Make labels from the proposals that match, and link them through the slices of a stack."""
     labels: NDArray[Any] = np.zeros(shape, np.uint16)
     kept: list[Mask] = []
     of_slice: dict[tuple[int, ...], list[Mask]] = {}

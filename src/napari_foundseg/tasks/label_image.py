@@ -19,7 +19,7 @@ __all__ = ["LabelImage", "LabelInputs", "label_array"]
 
 
 def label_array(value: Any) -> NDArray[Any]:
-    """Return the label image that an array, a file name or a recipe's packed text stands for; whole numbers from 0."""
+    """Return the label image in an array, a file or a recipe's packed text; whole numbers from 0, else an error."""
     if isinstance(value, str | Path):
         from napari_foundseg.io.readers import read_stored
 
@@ -60,5 +60,5 @@ class LabelInputs(Inputs):
     then works on the objects of the steps before it."""
 
     def with_labels(self, labels: NDArray[Any]) -> Self:
-        """Return these inputs with the objects of the earlier steps of a recipe, unless they name others."""
+        """Return these inputs with the objects of the earlier steps of a recipe, unless they already have labels."""
         return self.model_copy(update={"labels": labels}) if self.labels is None else self

@@ -1,9 +1,9 @@
 """Name the masks: the class of each object of a label image, by comparing its crops with words.
 
-The procedure of ViLD (Gu et al., ICLR 2022, section 3.2): each class's texts are embedded in several templates and
-averaged, each object is cut out once and 1.5 times its box, the embeddings are averaged and normalised again, and
-cosines times the model's temperature go through a softmax in which background is one of the classes. With RegionCLIP
-the objects are looked at in the whole picture instead; see `tasks.classes.region_names`.
+This follows ViLD (Gu et al., ICLR 2022, section 3.2). The texts of each class are embedded in several templates and
+averaged. Each object is cut out at 1 and 1.5 times its box, and the embeddings are averaged and normalised again. A
+softmax over the cosines times the model's temperature gives the probabilities; background is one of the classes. With
+RegionCLIP, objects are compared in the whole picture instead; see `tasks.classes.region_names`.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ if TYPE_CHECKING:
 __all__ = ["TASK", "NameInputs", "NameSettings", "RegionSettings", "run"]
 
 _MORE: dict[str, JsonValue] = {"more": True}
-#: Objects whose crops are embedded at once.
+#: Number of objects whose crops are embedded at once.
 _BATCH = 16
-#: Grey of what is cut away: the middle, to which processors give about 0.
+#: Grey value of masked pixels: the middle of the range, which preprocessing maps to about 0.
 _CUT_AWAY = 127
 
 
 class NameInputs(LabelInputs):
-    """Which objects, and the names to choose from."""
+    """Objects to name, and the names to choose from."""
 
     vocabulary: tuple[str, ...] = Field(min_length=1, max_length=5000)
     """The names to choose from, each with synonyms after commas, such as "cell, a living cell"."""
@@ -65,7 +65,7 @@ class NameInputs(LabelInputs):
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:
-        """Check values against the declaration.
+        """Return checked inputs, raising PromptError where other inputs raise SettingsError.
 
         Parameters
         ----------
@@ -80,7 +80,7 @@ class NameInputs(LabelInputs):
         Raises
         ------
         PromptError
-            Naming what is wrong.
+            If a value is wrong; the message names it.
         """
         try:
             return super().parse(values)
@@ -89,7 +89,7 @@ class NameInputs(LabelInputs):
 
 
 class _NameSettings(Settings):
-    """What all methods have."""
+    """Settings that all methods share."""
 
     background: str = Field("background", title="Name for other objects")
     """The name of objects that match none of the names. Empty: every object gets one of the names."""
@@ -136,8 +136,8 @@ def run(
 ) -> Segmentation:
     """Name the objects of a label image.
 
-    The labels of the result are those of the inputs. Its table has the class of each object, and for k = 1, 2, … the
-    columns ``name_k`` and ``probability_k``; `predicted_iou` is the first probability.
+    The labels of the result are those of the inputs. Its table has the class of each object, and the columns ``name_k``
+    and ``probability_k`` for k = 1, 2, …; `predicted_iou` is the first probability.
     """
     started = time.perf_counter()
     labels = _checked_labels(image, inputs)
@@ -191,13 +191,13 @@ def _method_probabilities(
     model: Any,
     report: Callable[[float], None],
 ) -> NDArray[np.float64]:
-    """Return how probable each name (column) is for each object (row)."""
+    """Return the probability of each name (column) for each object (row)."""
     if not isinstance(settings, RegionSettings):
         return _of_crops(shown, count, _text_embeddings(names, settings, model), model, report)
     both = bool(settings.crops_model)
     texts = _text_embeddings(names, settings, model)
     if settings.background.strip():
-        # No word is embedded for it: what is like none of the names has the cosine 0.
+        # The background has no words: an object like none of the names has the cosine 0.
         texts[-1] = 0
     boxes = [shown.place(number) for number in range(1, count + 1)]
     found = region_probabilities(shown.image, boxes, texts, model, lambda share: report(share / 2 if both else share))
@@ -210,7 +210,7 @@ def _method_probabilities(
 
 
 def _second_model(settings: NameSettings | RegionSettings) -> dict[str, Any]:
-    """Return what the provenance says of the model of crops."""
+    """Return the provenance entry of the second model, which compares crops; empty without one."""
     if not isinstance(settings, RegionSettings) or not settings.crops_model:
         return {}
     used = row(settings.crops_model)
@@ -224,7 +224,7 @@ def _of_crops(
     model: TextImage,
     report: Callable[[float], None],
 ) -> NDArray[np.float64]:
-    """Return how probable each name (column) is for each object (row) by its crops."""
+    """Return the probability of each name (column) for each object (row) from its crops."""
     found = np.zeros((count, len(texts)))
     for first in range(0, count, _BATCH):
         report(first / count)
@@ -236,7 +236,7 @@ def _of_crops(
 
 
 def _slices(image: Image, inputs: NameInputs) -> list[tuple[int, ...]]:
-    """Return the slices that hold objects; all of them where the objects are not made yet."""
+    """Return the slices that hold objects, or all slices if the objects are not made yet."""
     if inputs.labels is None:
         return list(image.indices())
     return [index for index in image.indices() if plane_view(inputs.labels, image.label_axes, index).any()]
@@ -250,7 +250,7 @@ def _class_table(names: list[str], settings: _NameSettings) -> ClassTable:
 
 
 def _text_embeddings(names: list[str], settings: _NameSettings, model: TextEncoder) -> NDArray[np.float32]:
-    """Embed each name in all templates, with all its synonyms."""
+    """Return the embedding of each name, (K, D), of length 1: the mean over all templates and all synonyms."""
     templates = [part.strip() for part in settings.templates.split(";") if part.strip()]
     if not templates or any("{}" not in template for template in templates):
         raise SettingsError(f"templates = {settings.templates!r}: each needs {{}}, where the name goes.")
@@ -264,7 +264,7 @@ def _text_embeddings(names: list[str], settings: _NameSettings, model: TextEncod
 
 
 class _Shown:
-    """Shows the objects of a label image one by one, as a model is to see them."""
+    """Views of the objects of a label image, one by one, as a model gets them."""
 
     def __init__(self, image: Image, labels: NDArray[Any], settings: NameSettings | RegionSettings) -> None:
         from scipy import ndimage
@@ -273,18 +273,18 @@ class _Shown:
         self._labels = labels
         self._axes = image.label_axes
         self._parts = ndimage.find_objects(labels.astype(np.int64, copy=False))
-        # The method *regions* joins crops as ViLD does.
+        # The method *regions* has no such settings: its crops are those of ViLD.
         crops, masked = (settings.crops, settings.masked) if isinstance(settings, NameSettings) else ("", "as it is")
         self._factors = {"1x": (1.0,), "1.5x": (1.5,)}.get(crops, (1.0, 1.5))
         self._masked = {"masked": (True,), "as it is": (False,)}.get(masked, (False, True))
 
     @property
     def views(self) -> int:
-        """How many pictures there are of each object."""
+        """Number of pictures of each object."""
         return len(self._factors) * len(self._masked)
 
     def pictures(self, number: int) -> list[NDArray[np.uint8]]:
-        """Return the pictures of an object, in the slice where most of it lies."""
+        """Return the pictures of an object in the slice where it is largest."""
         index, box = self.place(number)
         plane = plane_view(self._labels, self._axes, index) == number
         out = []
@@ -296,7 +296,7 @@ class _Shown:
         return out
 
     def place(self, number: int) -> tuple[tuple[int, ...], Box]:
-        """Return the slice where most of an object lies, and its box there."""
+        """Return the slice where an object is largest, and its box there."""
         index = self._slice(number)
         plane = plane_view(self._labels, self._axes, index) == number
         rows, columns = (np.flatnonzero(plane.any(axis=axis)) for axis in (1, 0))
@@ -313,7 +313,7 @@ class _Shown:
 
 
 def _embedded(shown: _Shown, numbers: range, model: TextImage) -> NDArray[np.float32]:
-    """Embed objects: the mean of their views, of length 1."""
+    """Return the embedding of each object, (N, D), of length 1: the mean over its views."""
     found = model.embed_pictures([picture for number in numbers for picture in shown.pictures(number)])
     mean = found.reshape(len(numbers), shown.views, -1).mean(axis=1)
     return np.asarray(mean / np.linalg.norm(mean, axis=1, keepdims=True), np.float32)

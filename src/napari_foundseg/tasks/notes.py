@@ -1,4 +1,4 @@
-"""Notes of a result: what was chosen for the user, what was done to the contrast, and why nothing was found."""
+"""Notes of a result: choices made for the user, doubts about the contrast, and reasons why nothing was found."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from napari_foundseg.tasks.tracks.tracks_in_words import tracking_in_words
 
 __all__ = ["notes_of", "what_was_chosen", "with_notes"]
 
-#: Keys of the provenance: what a task says of a result, sentences about the contrast, and why nothing was found.
+#: Keys of the provenance: notes of the task, sentences about the contrast, and reasons why nothing was found.
 _NOTES = "notes"
 _CONTRAST = "contrast_notes"
 _NOTHING = "nothing_found"
-#: Grey value, of 255, above which the background of a picture is bright.
+#: Median grey value, of 255, above which the background of a picture counts as bright.
 _BRIGHT = 150
-#: Mean expected quality of objects below which a result is uncertain.
+#: Expected quality of objects below which a result is uncertain.
 _UNCERTAIN = 0.4
 
 
 def notes_of(provenance: Mapping[str, Any]) -> list[str]:
-    """Return what is to be looked at in a result, a sentence or two each; empty where nothing is odd."""
+    """Return notes on a result that the user should check, a sentence or two each; empty if nothing is odd."""
     hidden = provenance.get("image", {}).get("colour", {}).get("hidden", "")
     slices = provenance.get("propagation", {}).get("notes", ())
     told = [sentence for key in (_NOTES, _CONTRAST, _NOTHING) for sentence in provenance.get(key, ())]
@@ -39,10 +39,10 @@ def notes_of(provenance: Mapping[str, Any]) -> list[str]:
 
 
 def what_was_chosen(provenance: Mapping[str, Any]) -> list[str]:
-    """Return what was used in place of something else, and what was chosen for the user; a sentence or two each.
+    """Return the fallbacks of a run and the choices made for the user, a sentence or two each.
 
-    First the fallbacks that the provenance records, such as smaller batches; then the channel, what was smoothed or
-    sharpened, how slices became objects, and their views.
+    First come the fallbacks that the provenance records, such as smaller batches. Then come the channel, smoothing or
+    sharpening, how slices became objects, and the views.
     """
     colour = provenance.get("image", {}).get("colour")
     used = [str(colour["why"])] if colour and len(colour["channels"]) == 1 else []
@@ -57,13 +57,13 @@ def what_was_chosen(provenance: Mapping[str, Any]) -> list[str]:
 
 
 def _fallbacks_in_words(fallbacks: Sequence[str]) -> list[str]:
-    """Return the recorded fallbacks as sentences, each once; not that of every result of a computer without a GPU."""
+    """Return the recorded fallbacks as sentences, each once, without the one that every run without a GPU has."""
     told = dict.fromkeys(words for words in fallbacks if words != NO_GPU)
     return [f"{words[:1].upper()}{words[1:].rstrip('.')}." for words in told]
 
 
 def _slab_in_words(image: Mapping[str, Any]) -> list[str]:
-    """Say of which slices the model saw a projection."""
+    """Return a sentence that says from which slices the projections were made that the model saw, if any."""
     if "slab" not in image:
         return []
     slab = Slab.model_validate(image["slab"])
@@ -72,7 +72,7 @@ def _slab_in_words(image: Mapping[str, Any]) -> list[str]:
 
 
 def _slices_in_words(provenance: Mapping[str, Any]) -> list[str]:
-    """Return how slices became objects, and frames tracks."""
+    """Return sentences on how slices became objects and how frames became tracks."""
     linking = _linking_in_words(provenance.get("linking", {}))
     return [*linking, *tracking_in_words(provenance.get("tracking", {}))]
 
@@ -86,7 +86,7 @@ def _linking_in_words(linking: Mapping[str, Any]) -> list[str]:
 
 
 def _views_in_words(views: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Say which views a model took the slices for, and what classes these can show: one sentence a view."""
+    """Return a sentence for each view that a model recognised in slices, with the classes that it can show."""
     told = []
     for name in dict.fromkeys(view["name"] for view in views):
         own = [view for view in views if view["name"] == name]
@@ -97,7 +97,7 @@ def _views_in_words(views: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _other_sizes(size: Mapping[str, Any]) -> list[str]:
-    """Say that objects of some slices, or of an image of a batch, are far from the size that was found on a sample."""
+    """Warn that objects of some slices, or of an image of a batch, are far from the size found on a sample."""
     if not size.get("apart"):
         return []
     scale = size["scale"]
@@ -116,7 +116,7 @@ def _other_sizes(size: Mapping[str, Any]) -> list[str]:
 
 
 def _uncertainty(size: Mapping[str, Any]) -> list[str]:
-    """Say that the objects of a run are hardly those that the model knows, and what would help."""
+    """Warn that a model expects a low quality of the objects of a run, and suggest remedies."""
     quality = size.get("expected_quality")
     if quality is None or quality >= _UNCERTAIN:
         return []
@@ -130,11 +130,11 @@ def _uncertainty(size: Mapping[str, Any]) -> list[str]:
 
 
 def with_notes(found: Segmentation, image: Image, *, finds_objects: bool) -> Segmentation:
-    """Return a result whose provenance says what is odd about the contrast and, without objects, why there are none.
+    """Return a result whose provenance has doubts about the contrast and, without objects, reasons why there are none.
 
-    `finds_objects`: whether the task is one whose result should have some.
+    `finds_objects` is whether the result of the task should have objects.
     """
-    # Boxes that were found are waiting for their masks.
+    # A result with boxes but no objects still waits for its masks.
     nothing = finds_objects and not len(found) and not found.provenance.get("boxes")
     doubts = image.doubts if nothing else image.known_doubts
     contrast = [doubts] if doubts else []
@@ -146,7 +146,7 @@ def with_notes(found: Segmentation, image: Image, *, finds_objects: bool) -> Seg
 
 
 def _of_picture(image: Image, found: Segmentation) -> list[str]:
-    """Say what of the picture may be why nothing was found."""
+    """Return reasons in the picture why nothing may have been found."""
     reasons = [image.suspicion] if image.suspicion else []
     if image.doubts:
         return reasons

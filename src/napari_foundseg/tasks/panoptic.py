@@ -1,7 +1,7 @@
 """Panoptic segmentation: every pixel gets a class, and every object its own number.
 
-Five ways: the built-in model's nuclei over background; a model that does it all; a model of objects alone; the fusion
-of one for objects with one for classes; and a model that points at the objects' centres.
+Five methods: the built-in model's nuclei over background; a model that finds objects and stuff in one pass; a model of
+objects alone; the fusion of a model of objects with a model of classes; a model that points at the objects' centres.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ __all__ = ["NUCLEI", "TASK", "PanopticInputs", "derive", "run"]
 
 _MORE: dict[str, JsonValue] = {"more": True}
 _SHARE: dict[str, JsonValue] = {"step": 0.05}
-#: Share of the progress that is shown until objects are compared with words.
+#: Share of the progress bar for segmentation, before objects are compared with words.
 _BEFORE_WORDS = 0.7
 #: The classes of the built-in model.
 NUCLEI = ClassTable.of(["nucleus", "background"], stuff=["background"], colours=["#56b4e9", "#3b3b3b"])
 
 
 class PanopticInputs(Region):
-    """Where to look."""
+    """Slice and region to segment."""
 
 
 class ClassedSettings(WordSettings):
-    """What every method has."""
+    """Settings that all methods share."""
 
     output: Output = Field("objects", title="Result", json_schema_extra={"elsewhere": True})
     """What the label image holds: objects, classes, or both in one number (class times divisor, plus object). The
@@ -65,7 +65,7 @@ class NucleiSettings(DecoderSettings, ClassedSettings):
 
 
 class TiledSettings(ClassedSettings):
-    """What methods have that see a picture as large as the model's input."""
+    """Settings of methods whose models see pictures of a fixed size."""
 
     tile: bool = Field(True, title="Full resolution (tiles)", json_schema_extra=_MORE)
     """On: process a large image at full resolution in overlapping tiles and merge the objects across them. Off: shrink
@@ -145,9 +145,9 @@ def run(
     progress: Progress,
     cancelled: Callable[[], bool],
 ) -> Segmentation:
-    """Give every pixel a class and every object its own number.
+    """Assign a class to every pixel and a number to every object.
 
-    The result has objects with their classes, and in `semantic` the class of each pixel.
+    The result has objects with their classes. `semantic` holds the class of each pixel.
     """
     if not settings.vocabulary:
         return _found(image, inputs, settings, model, progress, cancelled)
@@ -172,7 +172,7 @@ def _found(
     progress: Progress,
     cancelled: Callable[[], bool],
 ) -> Segmentation:
-    """Find objects and classes as a method does."""
+    """Segment by the chosen method, ignoring the user's words."""
     if isinstance(settings, NucleiSettings):
         found = automatic.run(image, inputs, settings, model, progress, cancelled)  # type: ignore[arg-type] # a Region
         return _over_background(found, image.shape, image.label_axes, region_of(image, inputs), settings)
@@ -203,17 +203,17 @@ def derive(segmentation: Segmentation, settings: NucleiSettings) -> Segmentation
     segmentation : Segmentation
         A result of `run` by the method ``nuclei`` that holds its maps.
     settings : NucleiSettings
-        The thresholds.
+        Settings with other thresholds.
 
     Returns
     -------
     Segmentation
-        As `run` would give it.
+        The result that `run` would return with these settings.
 
     Raises
     ------
     ValueError
-        If no maps were kept.
+        If the result keeps no maps.
     """
     known = segmentation.provenance
     shape = segmentation.pixels.shape
@@ -226,7 +226,7 @@ def derive(segmentation: Segmentation, settings: NucleiSettings) -> Segmentation
 def _over_background(
     found: Segmentation, shape: tuple[int, ...], axes: str, region: Box, settings: NucleiSettings
 ) -> Segmentation:
-    """Make things of objects and stuff of what lies around them."""
+    """Make objects things and everything around them stuff."""
     chosen = found.provenance["inputs"]["index"]
     slice_shape = [n for n, axis in zip(shape, axes, strict=True) if axis not in "YX"]
     indices = [tuple(chosen)] if chosen is not None else list(np.ndindex(*slice_shape))
@@ -241,7 +241,7 @@ def _over_background(
     return with_output(result, axes, settings.output, settings.divisor)
 
 
-#: What makes a panoptic result of a picture, its classes, and what more is to be recorded.
+#: Function that makes a panoptic result of a picture, its classes, and further entries of the provenance.
 _Predictor = tuple[Callable[[NDArray[np.uint8]], Panoptic], ClassTable, dict[str, Any]]
 
 
@@ -258,7 +258,7 @@ def _predictor(settings: Any, model: Any) -> _Predictor:
 
 
 def _from_masks(masks: Any, shape: tuple[int, int], options: PanopticOptions) -> Panoptic:
-    """Lay masks over one another, the most trusted on top."""
+    """Paint masks over each other, the one with the highest score on top."""
     nothing = np.zeros(shape, np.uint8)
     return fused(nothing, masks, stuff=(), score_threshold=options.threshold, overlap_threshold=1.0)
 

@@ -1,17 +1,21 @@
 """Prompting: points, boxes and masks that each mean one object.
 
-At which scale an object is looked at: a click at native resolution first, in the window where it lies most central;
-several points where the first of them shows its object, in a window that holds them all; a box where it comes nearest
-to filling a third of the window. A mask that reaches the window's border is decoded again at half the scale, and so is
-one of clicks that the model doubts: a large object looks like nothing in a small window. The mask of clicks is decoded
-again where *it* comes nearest to filling a third of the window, as if a box had been drawn around it, unless windows
-are slow to encode. `tasks.windows.looks` says which looks are worth it and which mask is taken. Where a click has shown
-another object too, a part or a whole, that is its last candidate. A mask that could be better is decoded once more as
-if the click had been in its middle, which says more of an object than a place near its outline.
+The scale at which an object is looked at depends on the prompt. A click is first decoded at native resolution, in the
+window in which it is most central. Several clicks are decoded in a window that holds them all, at the scale at which
+the first of them showed its object. A box is decoded at the scale at which it comes nearest to filling a third of the
+window.
 
-Several clicks are given one after the other, each with the mask before. Where the mask leaves out a click or takes in
-one that means "not this", the three masks that the model has for one click are considered too. Clicks given with a mask
-correct its outline: the threshold of the logits is moved, within limits, so that they lie on their side of it.
+Some masks are decoded again. If a mask reaches the window's border, it is decoded at half the scale; so is a mask of
+clicks that the model doubts, because a large object looks like nothing in a small window. The mask of clicks is decoded
+again at the scale at which the mask comes nearest to filling a third of the window, as if a box had been drawn around
+it, unless windows are slow to encode. `tasks.windows.looks` decides which of these looks are worthwhile and which mask
+is taken. If a click has also shown another object, a part or a whole, that is its last candidate. A mask that could be
+better is decoded once more as if the click had been in its middle, which says more about an object than a place near
+its outline.
+
+Several clicks are decoded one after the other, each with the mask before it. If the mask leaves out a click, or
+includes one that means "not this", the three masks that the model has for one click are considered too. Clicks with a
+mask correct its outline: the threshold of the logits is moved, within limits, so that each click is on its side of it.
 """
 
 from __future__ import annotations
@@ -41,12 +45,12 @@ if TYPE_CHECKING:
 
 __all__ = ["TASK", "PromptInputs", "PromptSettings", "python_prompt"]
 
-#: Masks that are offered of one prompt.
+#: The most masks that are offered for one prompt.
 _MOST = 4
 
 
 class PromptInputs(Inputs):
-    """What the user points at."""
+    """Prompts of the user."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
@@ -63,25 +67,25 @@ class PromptInputs(Inputs):
         return [prompt.to_json() for prompt in prompts]
 
     def extent(self, image: Image) -> tuple[int, int]:
-        """Return one slice and its pixels."""
+        """Return 1, since clicks are made in one slice, and the number of its pixels."""
         height, width = image.plane_shape
         return 1, height * width
 
     def at_level(self, level: Level) -> Self:
-        """Return the prompts in pixels of a coarser level of a pyramid."""
+        """Return these inputs with the prompts in pixels of a coarser level of a pyramid."""
         return self.model_copy(update={"prompts": tuple(map(level.prompt, self.prompts))})
 
     def python_arguments(self, without: Collection[str] = ()) -> dict[str, str]:
-        """Return the prompts as source text."""
+        """Return the source text of the prompts as a list of `Prompt` objects."""
         shown = f"[{', '.join(map(python_prompt, self.prompts))}]"
         return super().python_arguments({"prompts", *without}) | {"prompts": shown}
 
 
 def python_prompt(prompt: Prompt) -> str:
-    """Return a prompt as source text."""
+    """Return the source text that creates a prompt."""
     values = prompt.to_json()
     if prompt.mask is not None:
-        # Compressed: the constructor takes the mask's pixels.
+        # The mask is compressed here; the constructor takes its pixels.
         return f"fs.Prompt.from_json({values!r})"
     return f"fs.Prompt({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
@@ -110,7 +114,7 @@ def run(
 ) -> Segmentation:
     """Make one object of each prompt.
 
-    In the result prompt i is label i + 1; ``masks`` holds each prompt's candidates, best first.
+    Prompt i is label i + 1 in the result. ``masks`` holds each prompt's candidates, best first.
     """
     started = time.perf_counter()
 
@@ -128,7 +132,7 @@ def run(
 
 
 def slices(image: Image, inputs: PromptInputs) -> list[tuple[int, ...]]:
-    """Return the slices that a run looks at.
+    """Return the slices that a run reads.
 
     Parameters
     ----------
@@ -146,7 +150,7 @@ def slices(image: Image, inputs: PromptInputs) -> list[tuple[int, ...]]:
 
 
 def _offered(looks: list[Look], several: bool) -> list[Mask]:
-    """Return the masks of the look to take and, of several, another object that the prompt has shown."""
+    """Return the masks of the best look and, if `several`, the mask of another object that the prompt has shown."""
     masks = looks[0].masks
     others = [look.masks[0] for look in looks[1:] if not look.cut and look.masks[0].area]
     others = [o for o in others if o.predicted_iou >= DOUBT and all(iou(o, mask) < SAME for mask in masks)]
@@ -170,6 +174,6 @@ TASK = Task(
     function=run,
     slices=slices,
     menus=("segment", "annotate"),
-    # How long a click takes says nothing of the next.
+    # The time of a click says nothing about the next one.
     learns_time=False,
 )

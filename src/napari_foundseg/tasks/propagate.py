@@ -1,9 +1,8 @@
 """Propagation: objects marked in one or several slices are followed through all slices of a range.
 
-A model with a memory of frames follows them itself (`memory`), and one that sees a volume whole finds them in it
-(`volume`). With any other model that takes prompts the mask of a slice becomes the prompt of the next (`projection`, in
-`tasks.frames`). A prompt of nothing but a mask is an object that
-is there already: it is kept as it is.
+A model with a memory of frames follows objects itself (`memory`). A model that sees a whole volume finds them in it
+(`volume`). With any other promptable model, the mask of a slice becomes the prompt of the next (`projection`, in
+`tasks.frames`). A prompt that is only a mask is an existing object, which is kept unchanged.
 """
 
 from __future__ import annotations
@@ -41,12 +40,12 @@ if TYPE_CHECKING:
 
 __all__ = ["TASK", "MemorySettings", "ProjectionSettings", "PropagateInputs", "VolumeSettings"]
 
-#: Pixels of a window in which an object is looked at in each slice, for estimates.
+#: Pixels of the window that is read for an object in each slice, to estimate times.
 _WINDOW = 256 * 256
 
 
 class PropagateInputs(Inputs):
-    """What the user points at, and how far it is followed."""
+    """Prompts of the user, and the range of slices through which objects are followed."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
@@ -82,18 +81,18 @@ class PropagateInputs(Inputs):
         return {str(label): [prompt.to_json() for prompt in some] for label, some in prompts.items()}
 
     def extent(self, image: Image) -> tuple[int, int]:
-        """Return how many slices are looked at, and the pixels that are looked at in each."""
+        """Return the number of slices, and the pixels that are read in each for all objects."""
         ways = ways_of(image, self.prompts, self.axis, self.first, self.last)
         objects = sum(len(way.prompts) for way in ways)
         return ways[0].last - ways[0].first + 1, objects * _WINDOW
 
     def at_level(self, level: Level) -> Self:
-        """Return the prompts in pixels of a coarser level of a pyramid."""
+        """Return these inputs with the prompts in pixels of a coarser level of a pyramid."""
         coarser = {label: tuple(map(level.prompt, some)) for label, some in self.prompts.items()}
         return self.model_copy(update={"prompts": coarser})
 
     def python_arguments(self, without: Collection[str] = ()) -> dict[str, str]:
-        """Return the prompts as source text."""
+        """Return the source text of the prompts as a dict of lists of `Prompt` objects."""
         shown = (f"{label}: [{', '.join(map(python_prompt, some))}]" for label, some in self.prompts.items())
         return super().python_arguments({"prompts", *without}) | {"prompts": f"{{{', '.join(shown)}}}"}
 
@@ -156,8 +155,8 @@ def run(
 ) -> Segmentation:
     """Follow every object through the range.
 
-    ``masks`` holds the mask of each object in each slice. The progress gets each slice as it is done, as an item of
-    ``{"parts": [...]}``: its index, and the masks of the objects that changed in it by id.
+    ``masks`` holds the mask of each object in each slice. `progress` gets each slice as soon as it is done, as an item
+    of ``{"parts": [...]}``: the slice's index, and the masks of the objects that changed in it, by id.
     """
     started = time.perf_counter()
     ways = ways_of(image, inputs.prompts, inputs.axis, inputs.first, inputs.last)
@@ -197,7 +196,7 @@ def run(
 
 
 class _Teller:
-    """Tells how far one way is, and passes its slices on."""
+    """Reporter of the progress along one way, which also passes on finished slices."""
 
     def __init__(self, way: Way, progress: Progress, cancelled: Callable[[], bool], begin: float, share: float) -> None:
         self._way = way
@@ -209,12 +208,12 @@ class _Teller:
         self._slices: set[int] = set()
 
     def poll(self, _share: float = 0.0) -> None:
-        """Raise `Cancelled` where the user wants to stop."""
+        """Raise `Cancelled` if the user has cancelled the run."""
         if self._cancelled():
             raise Cancelled("Propagation was cancelled; the slices that were done are kept.")
 
     def emit(self, part: Part) -> None:
-        """Pass a slice on."""
+        """Report the progress and pass on a finished slice."""
         at, masks = part
         self._slices.add(at)
         steps = self.following

@@ -1,4 +1,4 @@
-"""Provenance: all that is needed to run a task again, as plain JSON."""
+"""Provenance: everything that is needed to run a task again, as plain JSON."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = ["record", "versions"]
 
-#: Packages that every result depends on; those of the model families are added.
+#: Packages that every result depends on; the packages of model families are added.
 _PACKAGES = ("napari-foundseg", "torch", "numpy", "scikit-image")
 
 
 def record(request: RunRequest, model: Model, started: float) -> dict[str, Any]:
-    """Describe a run as JSON-able values, from which `batch.replay` runs it again.
+    """Describe a run as JSON-able values, from which `batch.replay` can run it again.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def record(request: RunRequest, model: Model, started: float) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the packages that results depend on; read once, since a click must not wait for it."""
+    """Return the versions of the packages that results depend on; cached, so that a click does not wait for them."""
     return _versions(family_names())
 
 
@@ -89,13 +89,13 @@ def _versions(_families: tuple[str, ...]) -> dict[str, str]:
 
 
 def _threads() -> int | None:
-    """Return how many threads computed: sums of floats depend on it in their last digits."""
+    """Return the number of threads of torch, on which the last digits of sums of floats depend."""
     torch = sys.modules.get("torch")
     return None if torch is None else int(torch.get_num_threads())
 
 
 def _fallbacks(model: Model) -> list[str]:
-    """Say in words where something else was used than would have been best."""
+    """Describe in words each case in which the run could not use its first choice, such as a GPU."""
     from napari_foundseg.models.device import gpus
 
     no_gpu = [NO_GPU] if model.device == "cpu" and not gpus() else []

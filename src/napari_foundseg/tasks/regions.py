@@ -1,4 +1,4 @@
-"""The part of the image that a run looks at: one slice or all, whole or a box."""
+"""Part of the image that a run segments: one slice or all slices, whole or a box."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Region", "region_of", "slices", "whole"]
 
 
 class Region(Inputs):
-    """Where to look."""
+    """Slice and region to segment."""
 
     index: tuple[int, ...] | None = None
     """The one slice to segment; None for every slice."""
@@ -24,7 +24,7 @@ class Region(Inputs):
     """First and last row and column, (y0, x0, y1, x1), both included; None for whole slices."""
 
     def extent(self, image: Image) -> tuple[int, int]:
-        """Return how many slices a run looks at and how many pixels of each."""
+        """Return the number of slices that a run reads, and the number of pixels in each."""
         slices, pixels = super().extent(image)
         if self.region is not None:
             y0, x0, y1, x1 = self.region
@@ -32,29 +32,29 @@ class Region(Inputs):
         return slices if self.index is None else 1, pixels
 
     def at_level(self, level: Level) -> Self:
-        """Return the same place in pixels of a coarser level of a pyramid."""
+        """Return these inputs with the region in pixels of a coarser level of a pyramid."""
         return self if self.region is None else self.model_copy(update={"region": level.region(self.region)})
 
 
 def slices(image: Image, inputs: Region) -> list[tuple[int, ...]]:
-    """Return the slices that a run looks at.
+    """Return the slices that a run reads.
 
     Parameters
     ----------
     image : Image
         The image.
     inputs : Region
-        Where to look.
+        Slice and region to segment.
 
     Returns
     -------
     list of tuple of int
-        All, or the one that was asked for.
+        All slices, or the chosen one.
 
     Raises
     ------
     AxesError
-        If there is no such slice.
+        If the image has no such slice.
     """
     if inputs.index is None:
         return list(image.indices())
@@ -65,14 +65,14 @@ def slices(image: Image, inputs: Region) -> list[tuple[int, ...]]:
 
 
 def region_of(image: Image, inputs: Region) -> Box:
-    """Return the box that a run looks at.
+    """Return the box that a run segments.
 
     Parameters
     ----------
     image : Image
         The image.
     inputs : Region
-        Where to look.
+        Slice and region to segment.
 
     Returns
     -------
@@ -82,7 +82,7 @@ def region_of(image: Image, inputs: Region) -> Box:
     Raises
     ------
     AxesError
-        If it is not inside the image.
+        If the region is not inside the image.
     """
     height, width = image.plane_shape
     y0, x0, y1, x1 = inputs.region or whole(image.plane_shape)

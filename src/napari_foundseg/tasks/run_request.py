@@ -1,4 +1,4 @@
-"""`RunRequest`: all that determines the result of a run."""
+"""`RunRequest`: everything that determines the result of a run."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ __all__ = ["RunRequest"]
 
 @dataclass(frozen=True, eq=False)
 class RunRequest:
-    """All that determines the result of a run.
+    """Everything that determines the result of a run.
 
     Parameters
     ----------
     task : str
         A name in `tasks.TASKS`.
     image : Image
-        The image. Its pixels must not change before the run has ended. Where it has no normalisation, it gets the one
-        that the model expects; of an RGB image without chosen channels, it gets those.
+        The image. Its pixels must not change until the run has ended. If it has no normalisation, it gets the one that
+        the model expects. If it is RGB without chosen channels, it gets the channels that the model expects.
     inputs : Inputs
         The task's inputs, in pixels of the image's finest level.
     settings : Settings
-        Of one of the task's methods, in pixels of the finest level.
+        Settings of one of the task's methods, in pixels of the finest level.
     model : str
-        A name of the catalogue.
+        Name of a model in the catalogue.
     level : Level, optional
         The level of the image's pyramid to run on; the finest by default.
     """
@@ -44,7 +44,7 @@ class RunRequest:
     def __post_init__(self) -> None:
         if not self.settings.sees_slabs:
             object.__setattr__(self, "image", self.image.without_slab())
-        # A model that this process does not know may be known where the run is computed, which names it if not.
+        # The process that runs the task may have a model that is missing here, and raises an error if it has not.
         known = catalog().get(self.model)
         if known is None:
             return
@@ -55,7 +55,7 @@ class RunRequest:
 
     @property
     def work(self) -> float:
-        """Megapixels plus thousands of prompts, over all slices: time grows with either."""
+        """Megapixels plus thousands of prompts, summed over all slices, for estimates: time grows with both."""
         slices, pixels = self.inputs.extent(self.image)
         return max(slices * (pixels / 1e6 + self.settings.prompts_per_slice / 1e3), 1e-3)
 

@@ -1,4 +1,4 @@
-"""Running a task in this process, without a window."""
+"""Run a task in this process, without a window."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ def run(
     task : str
         Name of a task, such as ``automatic``; ``napari-foundseg run --help`` lists them.
     image : array-like or Image or str or Path
-        The image, or the file it is in. Stacks are done slice by slice.
+        The image, or a file that holds one. Stacks are processed slice by slice.
     inputs : dict
         Fields of the task's inputs, such as ``{"prompts": [...]}``; ``{}`` for none.
     model : str or loaded model
-        A name of the catalogue, or the model that `load_model` returned.
+        Name of a model in the catalogue, or a model that `load_model` returned.
     method : str, optional
         A method of the task; by default the first whose protocol the model implements.
     axes : str, optional
-        Such as ``"ZYX"`` or ``"YXC"``; by default a last axis of 3 or 4 is RGB(A) and leading axes are slices.
+        Axes such as ``"ZYX"`` or ``"YXC"``; by default a last axis of 3 or 4 is RGB(A) and leading axes are slices.
     progress : callable
         Called with the share done (0 to 1) and a description of the current step.
     **settings
-        Fields of the method's settings; those left out have the model's own defaults, else the method's.
+        Fields of the method's settings. For fields left out, the model's own defaults apply, then the method's.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def run(
     Raises
     ------
     FoundsegError
-        Of a kind that names what is wrong with the image, the inputs, the model or a setting.
+        The subclass and the message name what is wrong with the image, the inputs, the model or a setting.
     """
     from napari_foundseg.io.image_sources import as_image
 

@@ -27,7 +27,7 @@ __all__ = ["TASK", "SemanticInputs", "SemanticSettings", "run"]
 
 
 class SemanticInputs(Region):
-    """Where to look."""
+    """Slice and region to segment."""
 
 
 class SemanticSettings(ClassStackSettings):
@@ -51,10 +51,10 @@ def run(
     progress: Progress,
     cancelled: Callable[[], bool],
 ) -> Segmentation:
-    """Give every pixel a class.
+    """Assign a class to every pixel.
 
-    The labels of the result are the classes' ids, or connected parts; `semantic` holds the classes in either case. Of a
-    model that tells views, only the classes of a slice's view come, and the provenance says which view it was.
+    The labels of the result are class ids or connected parts; `semantic` holds the classes in either case. With a model
+    that recognises views, only the classes of a slice's view occur, and the provenance names the view.
     """
     started = time.perf_counter()
 

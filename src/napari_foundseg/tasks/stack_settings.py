@@ -1,4 +1,4 @@
-"""`StackSettings`: how the slices of a stack become objects, the same in all tasks that make some."""
+"""`StackSettings`: how the slices of a stack become objects, shared by all tasks that make objects."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from napari_foundseg.tasks.settings import Settings
 __all__ = ["ClassStackSettings", "Link", "StackSettings", "link_record", "slice_distance"]
 
 Link = Literal["none", "overlap", "3d", "tracks", "overlap in depth and time"]
-#: Axes along which sections become one body.
+#: Axes along which sections become one body, for each kind of link.
 _BODY_AXES: dict[Link, str] = {"none": "", "overlap": "Z", "3d": "Z", "tracks": "Z", "overlap in depth and time": "ZT"}
-#: Of the fields of tracks, what is the same in all tasks.
+#: Options that the fields of tracks have in all tasks.
 _TRACKS: dict[str, JsonValue] = {"more": True, "live": True}
 
 
 class StackSettings(Settings):
-    """What methods have that make objects of stacks."""
+    """Base of the settings of methods that make objects of stacks."""
 
-    #: Axes along which the link ``overlap`` of records of earlier versions acts; None for all of slices.
+    #: Axes along which "overlap" links in records of earlier versions; None for all axes of slices.
     linked_before: ClassVar[str | None] = "Z"
 
     link: Link = Field("3d", title="Link slices", json_schema_extra={"live": True, "absent": "none"})
@@ -51,16 +51,16 @@ class StackSettings(Settings):
     @field_validator("link", mode="before")
     @classmethod
     def _of_switch(cls, value: Any) -> Any:
-        """Take the switch of earlier versions: on was overlap."""
+        """Convert the switch of earlier versions; True was "overlap"."""
         return {True: "overlap", False: "none"}[value] if isinstance(value, bool) else value
 
     @property
     def track_rule(self) -> TrackRule | None:
-        """How objects are tracked along time; None where they are not."""
+        """How objects are tracked along time; None if they are not."""
         return TrackRule(self.max_movement, self.divisions, self.max_gap) if self.link == "tracks" else None
 
     def linked_axes(self, axes: str) -> str:
-        """Return the axes of a label image along which objects go on, as bodies or as tracks."""
+        """Return the axes of a label image along which objects continue, as bodies or as tracks."""
         return self.body_axes(axes) + ("T" if self.link == "tracks" and "T" in axes else "")
 
     def body_axes(self, axes: str) -> str:
@@ -68,13 +68,13 @@ class StackSettings(Settings):
         along = _BODY_AXES[self.link]
         if self.link == "overlap" and self.link_rule == "best match" and self.linked_before is None:
             along = "".join(axis for axis in axes if axis not in "YX")
-        # Slices without a meaning are taken for a depth, as those of an array without axes are.
+        # Slices of an unnamed axis count as depth, as for an array without axes.
         along = along if "Z" in axes else along.replace("Z", "Q")
         return "".join(axis for axis in along if axis in axes)
 
 
 class ClassStackSettings(StackSettings):
-    """The same of tasks with classes, whose earlier versions linked all axes of slices, or none."""
+    """Stack settings of tasks with classes, whose earlier versions linked along all axes of slices, or along none."""
 
     linked_before: ClassVar[str | None] = None
 
@@ -86,7 +86,7 @@ class ClassStackSettings(StackSettings):
     the same ids through time by overlap alone. None: each slice has objects of its own."""
 
     def digested(self) -> dict[str, Any]:
-        """Return the values that determine a result; results of the switch of earlier versions stay current."""
+        """Return the values that determine a result; results of the earlier switch stay up to date."""
         values = super().digested()
         if self.link == "none" or (self.link == "overlap" and self.link_rule == "best match"):
             values = {name: value for name, value in values.items() if name != "link_rule"}
@@ -95,7 +95,7 @@ class ClassStackSettings(StackSettings):
 
 
 def slice_distance(spacing: Mapping[str, float], along: str = "Z") -> float:
-    """Return the distance of slices along the first of some axes in pixels of a slice; 1 where it is not known."""
+    """Return the distance of slices along the first of the axes `along`, in pixels of a slice; 1 if it is unknown."""
     size = spacing.get("Y", 0.0)
     if not along or not size or along[0] not in spacing:
         return 1.0
@@ -105,9 +105,10 @@ def slice_distance(spacing: Mapping[str, float], along: str = "Z") -> float:
 def link_record(
     settings: StackSettings, linked: str, *, planes: Sequence[str] = (), why: str = ""
 ) -> dict[str, dict[str, Any]]:
-    """Return what the provenance says of how slices became objects; nothing where none were linked.
+    """Return the provenance entry on how slices became objects; empty if none were linked.
 
-    `planes`: those whose maps the watershed in 3-D was made of; without any it was overlap, and `why` says why not 3-D.
+    `planes` are the planes whose maps a watershed in 3-D used. Without them slices were linked by overlap, and `why` is
+    the reason for not using 3-D.
     """
     if not linked:
         return {}

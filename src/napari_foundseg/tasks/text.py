@@ -1,7 +1,7 @@
-"""Text: classes and objects that match words or examples, from heat maps that are kept.
+"""Text: classes and objects that match words or examples, from heat maps that the result keeps.
 
-A heat map a concept; then thresholds, smoothing, a least size and an overlap rule make classes and objects of them
-(`core.classes.concept_maps`), which needs no model and so can be moved afterwards.
+A model makes one heat map for each concept. Thresholds, smoothing, a minimum size and an overlap rule turn these into
+classes and objects (`core.classes.concept_maps`). That needs no model, so the settings can be changed afterwards.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ def run(
 ) -> Segmentation:
     """Find the objects that match words or examples.
 
-    In the result concept i is class i + 1, and the `predicted_iou` of an object is the best score of its concept.
-    ``maps`` holds a heat map for each concept, then one for each negative; the provenance holds the best score of each
+    Concept i is class i + 1 in the result, and the `predicted_iou` of an object is the best score of its concept.
+    ``maps`` holds a heat map for each concept, then one for each negative. The provenance holds the best score of each
     concept (``found``).
     """
     if isinstance(settings, BoxSettings):
@@ -105,7 +105,7 @@ def _search_maps(
     progress: Progress,
     cancelled: Callable[[], bool],
 ) -> Segmentation:
-    """Find what matches words or examples by heat maps."""
+    """Find objects and classes that match words or examples by heat maps."""
     started = time.perf_counter()
 
     poll = make_poll(cancelled, "The search")
@@ -133,26 +133,26 @@ def derive(
     settings: TextSettings | ConceptSettings | BoxSettings,
     inputs: TextInputs | None = None,
 ) -> Segmentation:
-    """Make classes and objects again with other thresholds, without a model.
+    """Make classes and objects again with other thresholds, without a model and without refinement.
 
     Parameters
     ----------
     segmentation : Segmentation
-        A result of `run` that holds its heat maps, of `concepts` its masks, of `boxes` its boxes.
+        A result of `run` that keeps its heat maps, or its masks (`concepts`) or boxes (`boxes`).
     settings : TextSettings or ConceptSettings or BoxSettings
-        Of the same method. Threshold, smoothing, least size and overlap rule. Parts are not refined.
+        Settings of the same method: threshold, smoothing, minimum size and overlap rule. Parts are not refined.
     inputs : TextInputs, optional
         The same concepts with other thresholds or colours.
 
     Returns
     -------
     Segmentation
-        As `run` would give it.
+        The result that `run` would return with these settings.
 
     Raises
     ------
     ValueError
-        If no heat maps were kept.
+        If the result keeps no heat maps.
     """
     known = segmentation.provenance
     inputs = inputs or TextInputs.parse(known["inputs"])
@@ -177,7 +177,7 @@ def derive(
 
 
 def not_found(segmentation: Segmentation) -> list[str]:
-    """Say which concepts have no pixel.
+    """Return a sentence for each concept of which nothing was found.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ def not_found(segmentation: Segmentation) -> list[str]:
     Returns
     -------
     list of str
-        Such as ``Nothing found for nucleus (best score 0.12).``
+        Sentences such as ``Nothing found for nucleus (best score 0.12).``
     """
     return [
         f"Nothing found for {entry['concept']} (best score {entry['best_score']:.2f})."
@@ -196,7 +196,7 @@ def not_found(segmentation: Segmentation) -> list[str]:
     ]
 
 
-#: The maps that were smoothed last, since thresholds are moved more often than the smoothing.
+#: The maps that were smoothed last; thresholds change more often than the smoothing.
 _last_smoothed: tuple[Any, float, Any] | None = None
 
 
@@ -212,7 +212,7 @@ def _smoothed(maps: NDArray[np.float16], sigma: float) -> NDArray[np.float16]:
 
 
 class _Maker:
-    """Makes classes and objects of heat maps, and keeps the best score of each concept."""
+    """Maker of classes and objects from heat maps; it keeps the best score of each concept."""
 
     def __init__(self, inputs: TextInputs, settings: TextSettings, negatives: list[int | None]) -> None:
         self.inputs = inputs
@@ -264,7 +264,7 @@ def _result(
 def _refiner(
     image: Image, settings: TextSettings, inputs: TextInputs, device: str, region: Box, poll: Callable[[], None]
 ) -> Callable[[tuple[int, ...], Panoptic], Panoptic]:
-    """Return the function that outlines each part again; it returns them unchanged where no model is chosen."""
+    """Return a function that outlines each part again; without a refinement model it returns parts unchanged."""
     if not settings.refine_model:
         return lambda _index, found: found
     stuff = [entry.id for entry in inputs.class_table() if entry.kind == "stuff"]

@@ -1,1 +1,1 @@
-"""The window: dock widgets, and everything that knows Qt or napari."""
+"""The window: dock widgets, and all code that uses Qt or napari."""

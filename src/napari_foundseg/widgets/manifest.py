@@ -1,7 +1,7 @@
 """``python -m napari_foundseg.widgets.manifest``: write the parts of ``napari.yaml`` that are made from tables.
 
-napari reads the manifest without importing anything, so it lists docks and file formats as text. This module writes the
-lines from ``# made: NAME`` to ``# end: NAME``; all other lines are written by hand.
+napari reads the manifest without importing anything, so docks and file formats are listed there as text. This module
+writes the lines from ``# made: NAME`` to ``# end: NAME``; all other lines are written by hand.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["COMMAND", "PATH", "updated_manifest"]
 
 #: The manifest of this package.
 PATH = Path(napari_foundseg.__file__).with_name("napari.yaml")
-#: Updates it.
+#: The command that updates the manifest.
 COMMAND = "python -m napari_foundseg.widgets.manifest"
 
 _PLUGIN = "napari-foundseg"
@@ -28,7 +28,7 @@ _SECTION = re.compile(r"^( *)# made: (.+)\n(?:.*\n)*?\1# end: \2\n", re.MULTILIN
 
 
 def updated_manifest(text: str) -> str:
-    """Return a manifest's text with its made parts as the tables are now."""
+    """Return a manifest's text with its generated parts updated from the tables."""
     sections = {
         "commands of docks": _commands(),
         "patterns of labels files": [f"filename_patterns: {json.dumps(label_patterns())}"],

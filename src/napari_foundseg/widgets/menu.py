@@ -1,11 +1,10 @@
 """The docks in napari's menus: one for each task that has a form, and those in `OTHER_DOCKS`.
 
-The dock named ``name_masks`` is the class ``NameMasksWidget`` of the module ``name_masks_dock`` in one of the folders
-beside this file. The manifest calls it ``menu:NameMasks``, a class that this module makes on demand: the module of the
-dock is imported in a background thread, since the first dock of a session brings a hundred modules, which takes seconds
-from a cold disk, and the window must go on drawing. Code that does not need this imports the dock's class itself.
-
-After a change of a title or a menu run ``python -m napari_foundseg.widgets.manifest``.
+The dock named ``name_masks`` is the class ``NameMasksWidget`` of the module ``name_masks_dock``, in one of the folders
+next to this file. The manifest calls it ``menu:NameMasks``, a class that this module makes when it is requested. The
+dock's module is then imported in a background thread: the first dock of a session imports a hundred modules, which
+takes seconds from a cold disk, and the window must keep drawing. Code that does not need this imports the dock's
+class itself. After a change of a title or a menu, run ``python -m napari_foundseg.widgets.manifest``.
 """
 
 from __future__ import annotations
@@ -31,16 +30,16 @@ __all__ = ["OTHER_DOCKS", "DockEntry", "dock_entries", "open_dock"]
 
 @dataclass(frozen=True)
 class DockEntry:
-    """A dock as napari's menus show it.
+    """A dock as listed in napari's menus.
 
     Parameters
     ----------
     name : str
         Its name in this package, such as ``name_masks``.
     title : str
-        Its name in the window.
+        Its title in the window.
     menus : tuple of str
-        Submenus of napari's *Layers* menu that offer it; *Plugins › FoundSeg* always does.
+        Submenus of napari's *Layers* menu that list it; *Plugins › FoundSeg* lists every dock.
     """
 
     name: str
@@ -49,11 +48,11 @@ class DockEntry:
 
     @property
     def opener(self) -> str:
-        """Name of the class of this module that opens it."""
+        """Name of the class of this module that opens the dock."""
         return _opener(self.name)
 
 
-#: The docks that are no form of a task.
+#: The docks that are not the form of a task.
 OTHER_DOCKS = (
     DockEntry("correct", "Correct", ("annotate",)),
     DockEntry("objects", "Objects", ("measure",)),
@@ -66,7 +65,7 @@ OTHER_DOCKS = (
 
 
 def open_dock(viewer: Viewer, name: str) -> Any:
-    """Open a dock as its entry in *Plugins › FoundSeg* does; that entry then shows and hides the same dock."""
+    """Open a dock like its entry in *Plugins › FoundSeg*; that entry then shows and hides the same dock."""
     from napari_foundseg.tasks import TASKS
 
     titles = {entry.name: entry.title for entry in OTHER_DOCKS}
@@ -105,25 +104,25 @@ def _dock_module(name: str) -> str | None:
 
 
 def _import_in_thread(name: str) -> Any:
-    """Import a module in a thread; the window draws meanwhile, and handles clicks and keys afterwards."""
+    """Import a module in a background thread; the window draws meanwhile, and handles clicks and keys afterwards."""
     wait_for_preferences()
     if name not in sys.modules:
         thread = threading.Thread(target=_try_import, args=(name,), daemon=True)
         thread.start()
         draw_until(lambda: not thread.is_alive())
-    # An error of the thread is raised again here, where napari shows it.
+    # If the import failed in the thread, it fails here again, and napari shows the error.
     return import_module(name)
 
 
 def _try_import(name: str) -> None:
     with suppress(Exception):
         import_module(name)
-        # Every form lists models.
+        # Every form lists models, so their catalogue is read here, too.
         import_module("napari_foundseg.models.catalog").packaged()
 
 
 class _Opener(QWidget):
-    """Makes the dock in place of an instance of its own; napari reads the parameters of its ``__init__``."""
+    """Creates the dock instead of an instance of itself; napari reads the parameters of its ``__init__``."""
 
     module: ClassVar[str]
     dock: ClassVar[str]
@@ -131,9 +130,9 @@ class _Opener(QWidget):
     def __new__(cls, napari_viewer: Viewer) -> Any:
         dock = getattr(_import_in_thread(cls.module), cls.dock)(napari_viewer)
         dock.becomes_tab = True
-        # napari lays it out next: the window draws between the two.
+        # napari lays out the dock next; the window draws once in between.
         draw_once()
         return dock
 
     def __init__(self, napari_viewer: Viewer) -> None:
-        """Never called: the dock is of another class."""
+        """Is never called, since the dock is of another class."""

@@ -1,4 +1,4 @@
-"""The commands that napari's command palette offers beside the docks; each acts on the dock that the user looks at."""
+"""The commands in napari's command palette, in addition to the docks; each acts on the dock in front."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FOLDER = "napari_foundseg.widgets"
 
 
 def segment_image(viewer: Viewer) -> None:
-    """Run the form that is in front on its image; without one, open *Automatic masks* and run that."""
+    """Run the form in front on its image; without a form, open *Automatic masks* and run it."""
     if not any(isinstance(layer, Image) for layer in viewer.layers):
         show_info("There is no image to segment. Drop a file on the window, or choose File, Open Sample.")
         return
@@ -39,7 +39,7 @@ def accept_mask(viewer: Viewer) -> None:
 
 
 def open_next_image(viewer: Viewer) -> None:
-    """Save the labels of the worklist's image and open the next one."""
+    """Save the labels of the worklist's image and open the next image."""
     docks = _docks(viewer, "worklist.worklist_dock", "WorklistWidget")
     dock = docks[0] if docks else open_dock(viewer, "worklist")
     raise_dock(dock)
@@ -50,7 +50,7 @@ def open_next_image(viewer: Viewer) -> None:
 
 
 def save_recipe(viewer: Viewer) -> None:
-    """Save the last run of the form that is in front as a recipe."""
+    """Save the last run of the form in front as a recipe."""
     for form in _docks(viewer, "forms.task_form", "TaskForm"):
         if form.last_run.record is not None:
             form.last_run.save_recipe()
@@ -59,8 +59,8 @@ def save_recipe(viewer: Viewer) -> None:
 
 
 def _docks(viewer: Viewer, module: str, name: str) -> list[Any]:
-    """Return the open docks of a class, the ones that the user sees first, then the latest."""
-    # Where the module was never imported no dock of it is open.
+    """Return the open docks of a class: visible ones first, then by age, the latest first."""
+    # If the module was never imported, no dock of its class is open.
     kind = getattr(sys.modules.get(f"{_FOLDER}.{module}"), name, ())
     found = [dock for dock in viewer.window.dock_widgets.values() if isinstance(dock, kind)]
     found.reverse()

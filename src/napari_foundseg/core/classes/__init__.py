@@ -1,1 +1,1 @@
-"""Classes of pixels and objects: class tables, panoptic results, and how windows and slices are joined."""
+"""Classes of pixels and objects: class tables, panoptic results, and joining of windows and slices."""

@@ -1,6 +1,6 @@
-"""The class table: names and colours of the classes of a result, a row for each class.
+"""The class table: names and colours of the classes of a result, one row per class.
 
-A *thing* comes in objects that can be counted, *stuff* (background, tissue, sky) does not (Kirillov et al., *Panoptic
+A *thing* comes in objects that can be counted; *stuff* (background, tissue, sky) does not (Kirillov et al., *Panoptic
 Segmentation*, CVPR 2019). Class 0 means no class and has no row.
 """
 
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 __all__ = ["OBJECT", "ClassRow", "ClassTable", "class_colour"]
 
-#: Okabe and Ito's colours, which people with a colour vision deficiency tell apart too; without black.
+#: Okabe and Ito's colours without black. People with a colour vision deficiency can also tell them apart.
 _FIRST = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
-#: Of the full circle; successive hues are far apart.
+#: Step in hue as a share of the full circle; successive hues are far apart.
 _GOLDEN = 0.6180339887498949
 
 
 def class_colour(number: int) -> str:
-    """Return the colour of a class to which nobody gave one.
+    """Return the default colour of a class.
 
     Returns
     -------
     str
-        ``#rrggbb``, always the same for one number.
+        ``#rrggbb``, always the same for the same number.
     """
     if number <= len(_FIRST):
         return _FIRST[number - 1]
@@ -62,7 +62,7 @@ class ClassRow(Declared):
 
 @dataclass(frozen=True)
 class ClassTable:
-    """All classes of a result; never altered, each change gives another table."""
+    """All classes of a result. It is immutable: each change returns another table."""
 
     rows: tuple[ClassRow, ...] = ()
 
@@ -75,14 +75,14 @@ class ClassTable:
     def of(
         cls, names: Iterable[str], *, stuff: Iterable[str] = (), colours: Sequence[str | None] | None = None
     ) -> Self:
-        """Make a table of classes 1 to n.
+        """Return a table of classes 1 to n.
 
         Parameters
         ----------
         stuff : iterable of str
-            Those that do not come in objects.
+            Names of the classes that do not come in objects.
         colours : sequence of str or None, optional
-            ``#rrggbb``; None for a colour of ours.
+            ``#rrggbb`` for each class; None for the default colour.
         """
         listed = list(names)
         no_things = set(stuff)
@@ -98,7 +98,7 @@ class ClassTable:
 
     @classmethod
     def from_json(cls, rows: Iterable[Mapping[str, Any]]) -> Self:
-        """Read a table that `to_json` wrote.
+        """Return the table that a result of `to_json` describes.
 
         Parameters
         ----------
@@ -117,7 +117,7 @@ class ClassTable:
         return [row.model_dump() for row in self.rows]
 
     def to_frame(self) -> pd.DataFrame:
-        """Return the table as pandas has it.
+        """Return the table as a data frame.
 
         Returns
         -------
@@ -154,7 +154,7 @@ class ClassTable:
         return tuple(row.id for row in self.rows if row.kind == "thing")
 
     def name_of(self, number: int) -> str:
-        """Return a class's name, or an empty text where it has no row."""
+        """Return a class's name, or an empty string if it has no row."""
         return next((row.name for row in self.rows if row.id == number), "")
 
     def with_row(self, number: int, **fields: Any) -> Self:
@@ -171,17 +171,17 @@ class ClassTable:
         return type(self)(tuple(changed if row.id == number else row for row in self.rows))
 
     def merged(self, numbers: Iterable[int], into: int) -> Self:
-        """Return the table with some classes made part of another.
+        """Return the table with some classes merged into another.
 
         Parameters
         ----------
         into : int
-            The class that they become; its name, colour and kind stay.
+            The class that remains, with its name, colour and kind.
 
         Returns
         -------
         ClassTable
-            Without the merged rows; areas and counts are added up.
+            The table without the merged rows. Areas and counts are added up.
         """
         gone = set(numbers) - {into}
         parts = [row for row in self.rows if row.id in gone | {into}]
@@ -191,14 +191,14 @@ class ClassTable:
         return kept.with_row(into, area=area, count=count)
 
     def joined(self, other: ClassTable) -> tuple[Self, dict[int, int]]:
-        """Return the table with another's classes behind its own; classes of one name become one.
+        """Return the table with another's classes appended. Classes of the same name become one.
 
         Returns
         -------
         table : ClassTable
-            Areas and counts are as they were in the first that has the class.
+            The joined table. Areas and counts are those of the first table that has the class.
         numbers : dict of int to int
-            For each class of the other its number in the joined table.
+            For each class of `other`, its number in the joined table.
         """
         rows = list(self.rows)
         numbers = {}
@@ -212,12 +212,12 @@ class ClassTable:
         return type(self)(tuple(rows)), numbers
 
     def measured(self, semantic: NDArray[Any] | None, classes: Iterable[int] = ()) -> Self:
-        """Return the table with areas and counts as they are.
+        """Return the table with measured areas and counts.
 
         Parameters
         ----------
         semantic : ndarray of unsigned int or None
-            Class of each pixel; None leaves the areas as they are.
+            Class of each pixel; None keeps the areas.
         """
         pixels = np.bincount(semantic.ravel()) if semantic is not None else None
         objects = np.bincount(np.fromiter(classes, np.int64))

@@ -1,8 +1,8 @@
 """Connected components of all classes of a label image at once, by runs.
 
-A run is a stretch of equal pixels in a row. Runs of neighbouring rows that touch and are of one class are joined in a
-graph, whose components are the objects (two-pass run labelling, Rosenfeld and Pfaltz, *J. ACM* 13, 1966). This takes
-time for each run, not for each pixel and class, and small components go before a pixel is written.
+A run is a stretch of equal pixels in a row. Touching runs of neighbouring rows that have the same class are joined in a
+graph, whose components are the objects (two-pass run labelling, Rosenfeld and Pfaltz, *J. ACM* 13, 1966). The time
+depends on the number of runs, not on pixels and classes. Small components are dropped before any pixel is written.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ class Components(NamedTuple):
 
 
 def components(semantic: NDArray[Any], *, min_area: int = 0, without: tuple[int, ...] = ()) -> Components:
-    """Part each class of a slice into connected components, over corners too.
+    """Split each class of a slice into connected components; corners connect.
 
     Parameters
     ----------
     semantic : (M, N) ndarray of unsigned int
         Class of each pixel, 0 for none.
     min_area : int
-        Components of fewer pixels are dropped.
+        Components with fewer pixels are dropped.
     without : tuple of int
-        Classes that get no objects (stuff); their small components are dropped all the same.
+        Classes that get no objects (stuff). Their small components are dropped too.
 
     Returns
     -------
@@ -86,9 +86,9 @@ def _boxes(
 
 
 def _runs(semantic: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[Any]]:
-    """Return first pixel, pixel behind the last, and class of each run, counted in rows one pixel longer."""
+    """Return first pixel, end (exclusive) and class of each run, counted in rows that are one pixel longer."""
     height, width = semantic.shape
-    # A column of nothing ends every row.
+    # A column of zeros ends every row.
     flat = np.zeros((height, width + 1), semantic.dtype)
     flat[:, :width] = semantic
     flat = flat.ravel()
@@ -105,8 +105,8 @@ def _joined(starts: NDArray[np.int64], ends: NDArray[np.int64], values: NDArray[
     from scipy.sparse.csgraph import connected_components
 
     n = len(starts)
-    # The runs of the next row that touch: those that end at the pixel before the start or later, up to those that
-    # begin at the pixel behind the end.
+    # The touching runs of the next row: from the first that ends at the pixel before the start or later, to the last
+    # that begins at the pixel after the end.
     first = np.searchsorted(ends, starts + width, side="left")
     counts = np.maximum(np.searchsorted(starts, ends + width, side="right") - first, 0)
     upper = np.repeat(np.arange(n), counts)

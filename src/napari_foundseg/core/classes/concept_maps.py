@@ -1,6 +1,6 @@
-"""Classes and objects from heat maps, one map a concept: thresholds, smoothing, least size and an overlap rule.
+"""Classes and objects from heat maps, one map per concept: thresholds, smoothing, least size and an overlap rule.
 
-The maps come from a model; each of these settings can be changed afterwards without it.
+The maps come from a model. Each of these settings can be changed afterwards without the model.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from napari_foundseg.core.classes.components import Components, components
 
 __all__ = ["ConceptOverlap", "concept_components", "concept_pixels", "smoothed"]
 
-#: Who gets a pixel where several concepts are above their thresholds.
+#: Which concept gets a pixel where several are above their thresholds.
 ConceptOverlap = Literal["highest score", "first in the list"]
-#: Rows that are worked on at once: few enough to stay in the processor's cache.
+#: Rows to process at once: few enough to stay in the processor's cache.
 _ROWS = 32
-#: The bit of a float16 that makes it negative.
+#: The sign bit of a float16.
 _SIGN = 1 << 15
 
 
@@ -31,7 +31,7 @@ def smoothed(maps: NDArray[np.float16], sigma: float) -> NDArray[np.float16]:
     maps : (K, M, N) ndarray of float16
         The maps.
     sigma : float
-        Standard deviation of the Gaussian in pixels; 0 leaves the maps as they are.
+        Standard deviation of the Gaussian in pixels; 0 returns the maps unchanged.
 
     Returns
     -------
@@ -55,18 +55,18 @@ def concept_pixels(
     negatives: Sequence[int | None] = (),
     overlap: ConceptOverlap = "highest score",
 ) -> NDArray[np.uint8]:
-    """Give each pixel the concept that it shows.
+    """Return the concept of each pixel.
 
     Parameters
     ----------
     maps : (K, M, N) ndarray of float16
-        Scores from 0 to 1: of each concept, then of the negatives.
+        Scores from 0 to 1: first of the concepts, then of the negatives.
     thresholds : (n,) sequence of float
-        Of each concept; a pixel's score must be above it. There are at most 255.
+        The threshold of each concept, which a pixel's score must exceed. There are at most 255 concepts.
     negatives : (n,) sequence of int or None
-        For each concept the map above which its own score must be, too.
+        For each concept, the map of a negative, which the concept's score must also exceed.
     overlap : {'highest score', 'first in the list'}
-        Who gets a pixel that several concepts claim. Of equal scores the first in the list wins.
+        Which concept gets a pixel that several claim. Of equal scores the first in the list wins.
 
     Returns
     -------
@@ -75,7 +75,7 @@ def concept_pixels(
     """
     if not 1 <= len(thresholds) <= 255:
         raise ValueError(f"1 to 255 concepts can be distinguished, got {len(thresholds)}")
-    # Floats that are not negative are ordered as the integers that their bits are, and those compare faster.
+    # The bits of non-negative floats, read as integers, have the same order and compare faster.
     bits = np.ascontiguousarray(maps).view(np.uint16)
     if bits.max(initial=0) >= _SIGN:
         bits = np.ascontiguousarray(np.maximum(maps, np.float16(0))).view(np.uint16)
@@ -110,16 +110,16 @@ def concept_components(
     min_area: int = 0,
     stuff: tuple[int, ...] = (),
 ) -> Components:
-    """Make classes and objects of heat maps that have been smoothed already.
+    """Make classes and objects from heat maps that are already smoothed.
 
     Parameters
     ----------
     maps, thresholds, negatives, overlap
         As for `concept_pixels`.
     min_area : int
-        Connected components of fewer pixels are dropped.
+        Connected components with fewer pixels are dropped.
     stuff : tuple of int
-        Concepts, from 1, that come in no objects.
+        Concepts, numbered from 1, that do not come in objects.
 
     Returns
     -------

@@ -1,6 +1,6 @@
-"""Objects of the slices of a stack become one where they overlap.
+"""Link objects in neighbouring slices of a stack that overlap.
 
-The rule ``all slices`` is that of `core.volumes.overlap_linking`; ``best match`` is that of earlier versions.
+The rule ``all slices`` is that of `core.volumes.overlap_linking`. The rule ``best match`` is that of earlier versions.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from napari_foundseg.core.volumes.overlap_linking import link_planes, linked_pla
 
 __all__ = ["LinkRule", "link_objects", "linked"]
 
-#: How sections are linked by overlap.
+#: The rule by which overlapping sections are linked.
 LinkRule = Literal["all slices", "best match"]
 
 
@@ -40,17 +40,17 @@ def link_objects(
     axes : str
         A letter for each of its axes.
     along : str
-        The axes along which objects go on.
+        The axes along which to link objects.
     classes : (n,) ndarray of int
         The class of each object.
     scores : (..., n) ndarray of float
         Scores of each object.
     rule : {'all slices', 'best match'}
-        How.
+        The linking rule.
     containment : float
-        As `linked` takes it, for ``best match``.
+        As for `linked`; used by ``best match``.
     distance : float
-        Of neighbouring slices in pixels, for ``all slices``.
+        Distance of neighbouring slices in pixels; used by ``all slices``.
 
     Returns
     -------
@@ -59,7 +59,7 @@ def link_objects(
     classes : (m,) ndarray of int
         The class of each object.
     scores : (..., m) ndarray of float
-        The mean over the slices of each object.
+        The mean score over the slices of each object.
     """
     for axis in along:
         at = axes.index(axis)
@@ -79,10 +79,10 @@ def link_objects(
 def _linked_in_all(
     labels: NDArray[Any], classes: NDArray[np.int64], axis: int, distance: float, *, bodies: bool
 ) -> tuple[NDArray[np.unsignedinteger[Any]], NDArray[np.int64]]:
-    """Return the linked labels, and the object of each of those before."""
+    """Return the linked labels, and the new object of each former label."""
     planes = np.moveaxis(labels, axis, 0)
-    # In the order in which the sections are numbered. Objects of several slices, linked along another axis before, are
-    # one section in each.
+    # In the order in which sections are numbered. An object that was already linked along another axis has one
+    # section in each of its slices.
     ids = np.concatenate([np.empty(0, np.int64), *(part[part > 0] for part in map(np.unique, planes))]).astype(np.int64)
     links = link_planes(planes, classes[ids - 1], distance=distance, bodies=bodies)
     dtype = label_dtype(links.count)
@@ -102,7 +102,7 @@ def linked(
     agreement: float = 0.25,
     containment: float = np.inf,
 ) -> tuple[NDArray[np.unsignedinteger[Any]], NDArray[np.int64]]:
-    """Give objects of neighbouring slices one id where each is the other's best partner.
+    """Give objects of neighbouring slices the same id if each is the other's best partner.
 
     Parameters
     ----------
@@ -113,14 +113,15 @@ def linked(
     axis : int
         The axis of the slices.
     agreement : float
-        Partners have at least this IoU,
+        Least IoU of partners.
     containment : float
-        or at least this share of the smaller one lies on the larger one: the section at the pole of a ball is small.
+        Objects with less IoU are partners too, if at least this share of the smaller one is on the larger one. The
+        section at the pole of a ball is small.
 
     Returns
     -------
     labels : ndarray of unsigned int
-        Ids 1 to m without a gap, in the order in which the objects begin.
+        Ids 1 to m without a gap, in the order of the ids of the objects' first parts.
     """
     n = len(classes)
     root = np.arange(n + 1)

@@ -1,4 +1,4 @@
-"""The panoptic fusion of EfficientPS (Mohan and Valada, IJCV 2021, section 3.4): logits of both heads are joined."""
+"""The panoptic fusion of EfficientPS, which joins logits of both heads (Mohan and Valada, IJCV 2021, section 3.4)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["BoxLogits", "fused_logits", "joined_logits"]
 
 
 class BoxLogits(NamedTuple):
-    """An object by the logits of its mask in its box."""
+    """An object, described by the logits of its mask in its box."""
 
     logits: NDArray[np.float32]
     """(M', N'), positive inside."""
@@ -45,10 +45,10 @@ def fused_logits(
 ) -> Panoptic:
     """Fuse logits of classes with those of objects.
 
-    Objects are taken from the most to the least trusted; each keeps the pixels of its mask that no other has, unless
-    too many are taken. Its mask's logits and those of its class, both in its box, are joined; the highest of joined
-    logits and of stuff has the pixel. Where it is an object's, the pixel is the object's; all others get the class
-    that the semantic logits have highest, if that is stuff of enough pixels.
+    Objects are processed by decreasing score. Each keeps the pixels of its mask that no better one has, and is dropped
+    if too many are taken. In the object's box, the logits of its mask and of its class are joined. Each pixel goes to
+    the highest of these joined logits and of the stuff logits. A pixel that no object wins gets the class with the
+    highest semantic logit, if that is stuff with enough pixels.
 
     Parameters
     ----------
@@ -57,18 +57,18 @@ def fused_logits(
     objects : sequence of BoxLogits
         The objects.
     stuff : sequence of int
-        Numbers of the classes that come in no objects.
+        Numbers of the classes that do not come in objects.
     score_threshold : float
-        Objects that are trusted less are dropped.
+        Objects with a lower score are dropped.
     overlap_threshold : float
-        An object of which a larger share is taken already is dropped.
+        An object is dropped if a larger share of it is already taken.
     stuff_area : int
-        Stuff of fewer pixels is dropped.
+        Stuff with fewer pixels is dropped.
 
     Returns
     -------
     Panoptic
-        With numbers of the classes plus 1. Outside its box an object has no logits, and gets no pixel.
+        The classes are their numbers plus 1. An object gets no pixel outside its box, since it has no logits there.
     """
     shape = semantic.shape[1:]
     kept = _kept([one for one in objects if one.score >= score_threshold], shape, overlap_threshold)
@@ -76,7 +76,7 @@ def fused_logits(
     owner = np.zeros(shape, label_dtype(len(kept)))
     for number, (one, free) in enumerate(kept, 1):
         box = _box(one)
-        # What another object has is no longer this one's.
+        # Pixels that a better object has cannot go to this one.
         joined = np.where(free, joined_logits(one.logits, semantic[one.number][box]), -np.inf)
         wins = joined > best[box]
         best[box] = np.where(wins, joined, best[box])
@@ -98,7 +98,7 @@ def fused_logits(
 def _kept(
     objects: Sequence[BoxLogits], shape: tuple[int, ...], overlap_threshold: float
 ) -> list[tuple[BoxLogits, NDArray[np.bool_]]]:
-    """Return the objects that are taken, best first, and where each may be: where no better one is."""
+    """Return the objects to keep, best first, each with the pixels of its box that no better one has."""
     taken = np.zeros(shape, bool)
     kept = []
     for one in sorted(objects, key=lambda one: -one.score):

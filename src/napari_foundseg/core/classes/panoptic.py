@@ -1,8 +1,8 @@
-"""Panoptic results: every pixel has a class, and a thing's pixels have an object too.
+"""Panoptic results: every pixel has a class, and each pixel of a thing also has an object.
 
-Fusion of a semantic and an instance result (Kirillov et al., *Panoptic Feature Pyramid Networks*, CVPR 2019, section
-3), post-processing of centres and offsets (Cheng et al., *Panoptic-DeepLab*, CVPR 2020), panoptic ids, and panoptic
-quality (Kirillov et al., *Panoptic Segmentation*, CVPR 2019).
+Contents: fusion of a semantic and an instance result (Kirillov et al., *Panoptic Feature Pyramid Networks*, CVPR 2019,
+section 3), post-processing of centres and offsets (Cheng et al., *Panoptic-DeepLab*, CVPR 2020), panoptic ids, and
+panoptic quality (Kirillov et al., *Panoptic Segmentation*, CVPR 2019).
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def fused(
 ) -> Panoptic:
     """Fuse a semantic and an instance result by Kirillov's heuristic.
 
-    Objects are taken from the most to the least trusted; each gets those of its pixels that are still free, unless
-    too many are taken already. The remaining pixels become stuff, from the semantic result.
+    Objects are processed by decreasing score. Each gets its pixels that are still free, unless too many are taken.
+    The remaining pixels become stuff, as in the semantic result.
 
     Parameters
     ----------
@@ -58,18 +58,18 @@ def fused(
     masks : sequence of Mask
         Objects with their class; a mask's score is its `predicted_iou`.
     stuff : collection of int
-        The classes of stuff; those of things are not taken from `semantic`.
+        The classes of stuff. Only these are used from `semantic`.
     score_threshold : float
-        Objects that are trusted less are dropped.
+        Objects with a lower score are dropped.
     overlap_threshold : float
-        An object of which a larger share is taken already is dropped.
+        An object is dropped if a larger share of it is already taken.
     stuff_area : int
-        Stuff of fewer free pixels is dropped.
+        Stuff with fewer free pixels is dropped.
 
     Returns
     -------
     Panoptic
-        Labels in the order in which the objects were taken.
+        Labels are numbered by decreasing score.
     """
     ranked = sorted((m for m in masks if m.predicted_iou >= score_threshold), key=lambda m: -m.predicted_iou)
     labels = np.zeros(semantic.shape, label_dtype(len(ranked)))
@@ -107,29 +107,29 @@ def grouped(
     top_k: int = 200,
     stuff_area: int = 2048,
 ) -> Panoptic:
-    """Group pixels into objects by the centre that each points at (Panoptic-DeepLab's post-processing).
+    """Group pixels into objects by the centre that each points to (Panoptic-DeepLab's post-processing).
 
     Parameters
     ----------
     centres : (M, N) ndarray of float
         Heat map of the objects' centres, 0 to 1.
     offsets : (2, M, N) ndarray of float
-        For each pixel the way to its object's centre, in rows and columns.
+        For each pixel, the offset to its object's centre in rows and columns.
     semantic : (M, N) ndarray of unsigned int
         Class of each pixel, 0 for none.
     nms_kernel : int
-        Side in pixels, odd, of the square within which a centre must be the highest.
+        Side in pixels (odd) of the square in which a centre must be the maximum.
     top_k : int
-        Only so many of the highest centres are taken. detectron2 takes those above the k-th, so one fewer where there
-        are more than k.
+        Number of the highest centres to use. detectron2 uses those above the k-th, so one fewer if there are more
+        than k.
     stuff_area : int
-        Stuff of fewer pixels is dropped.
+        Stuff with fewer pixels is dropped.
 
     Returns
     -------
     Panoptic
-        An object's class is the one that most of its pixels have; its score is the height of its centre. Pixels of
-        things are without class where there is no centre at all.
+        An object's class is that of most of its pixels. Its score is the height of its centre. If there is no centre
+        at all, pixels of things get no class.
 
     Raises
     ------
@@ -156,7 +156,7 @@ def grouped(
 def _highest(
     centres: NDArray[Any], threshold: float, kernel: int, top_k: int
 ) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """Return where the centres are, the highest first, and their heights."""
+    """Return the positions of the centres, the highest first, and their heights."""
     from scipy import ndimage
 
     around = ndimage.maximum_filter(centres, kernel, mode="constant", cval=-1)
@@ -167,7 +167,7 @@ def _highest(
 
 
 def _nearest(points: NDArray[np.int64], offsets: NDArray[Any], of_things: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return for each pixel of things the centre, from 1, nearest to where it points; 0 elsewhere."""
+    """Return for each pixel of things the number, from 1, of the centre nearest to where it points; 0 elsewhere."""
     from scipy.spatial import cKDTree
 
     nearest = np.zeros(of_things.shape, np.int64)
@@ -180,14 +180,14 @@ def _nearest(points: NDArray[np.int64], offsets: NDArray[Any], of_things: NDArra
 def _votes(
     nearest: NDArray[np.int64], semantic: NDArray[Any], of_things: NDArray[np.bool_], count: int
 ) -> NDArray[np.int64]:
-    """Count for each centre (row) its pixels of each class (column)."""
+    """Count the pixels of each class (column) for each centre (row)."""
     number = int(semantic.max(initial=0)) + 1
     pairs = nearest[of_things] * number + semantic[of_things]
     return np.bincount(pairs, minlength=number * (count + 1)).reshape(-1, number)[1:]
 
 
 def panoptic_ids(semantic: NDArray[Any], labels: NDArray[Any], *, divisor: int = 1000) -> NDArray[np.uint32]:
-    """Write class and object of each pixel as one number, class × divisor + object.
+    """Return class and object of each pixel as one number, class × divisor + object.
 
     Parameters
     ----------
@@ -196,12 +196,12 @@ def panoptic_ids(semantic: NDArray[Any], labels: NDArray[Any], *, divisor: int =
     labels : ndarray of unsigned int
         Object of each pixel, of the same shape; 0 for stuff.
     divisor : int
-        More than the objects of any class.
+        A number above the count of objects of any class.
 
     Returns
     -------
     ndarray of uint32
-        Of the same shape. The objects of each class are counted from 1.
+        Numbers in the same shape. The objects of each class are counted from 1.
 
     Raises
     ------
@@ -229,7 +229,7 @@ def panoptic_ids(semantic: NDArray[Any], labels: NDArray[Any], *, divisor: int =
 
 
 class PanopticQuality(NamedTuple):
-    """Panoptic quality of each class, and its two factors."""
+    """Panoptic quality of each class and its two factors."""
 
     classes: tuple[int, ...]
     """The classes that occur in either result."""
@@ -242,11 +242,11 @@ class PanopticQuality(NamedTuple):
 
     @property
     def mean(self) -> float:
-        """Mean PQ of the classes; 1 where there is nothing in either."""
+        """Mean PQ of the classes; 1 if both results are empty."""
         return float(self.quality.mean()) if len(self.classes) else 1.0
 
     def of(self, number: int) -> float:
-        """Return the panoptic quality of one class."""
+        """Return the panoptic quality of one class; 1 if neither result has it."""
         return float(self.quality[self.classes.index(number)]) if number in self.classes else 1.0
 
 
@@ -255,8 +255,8 @@ def panoptic_quality(
 ) -> PanopticQuality:
     """Compare a panoptic result with the truth.
 
-    Segments match where their IoU is above 0.5. Pixels without a class in the truth count for nobody: they are left
-    out of unions, and a predicted segment with more than half of its pixels there is no false positive.
+    Segments match if their IoU is above 0.5. Pixels without a class in the truth are ignored: they do not count in
+    unions, and a predicted segment with more than half of its pixels there is no false positive.
 
     Parameters
     ----------

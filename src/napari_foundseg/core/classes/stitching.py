@@ -1,7 +1,7 @@
-"""Results of overlapping windows become one: seams are merged class by class and object by object.
+"""Join the results of overlapping windows: seams are merged class by class and object by object.
 
-Each pixel is taken from the window whose centre is nearest. Two windows' objects are one where they are of one
-class and agree on the pixels that both windows see.
+Each pixel comes from the window whose centre is nearest. Objects of two windows are one object if they have the same
+class and agree on the pixels that both windows cover.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class Window:
     box : tuple of int
         The window, (y0, x0, y1, x1), both included.
     core : tuple of int
-        The part that the window decides; the cores tile the picture.
+        The part of the picture that this window's result fills; the cores tile the picture.
     found : Panoptic
-        Of the window's pixels.
+        The result for the window's pixels.
     """
 
     box: Box
@@ -40,14 +40,14 @@ class Window:
 
 
 def stitched(windows: Sequence[Window], shape: tuple[int, int], *, agreement: float = 0.5) -> Panoptic:
-    """Put windows together.
+    """Join the results of windows.
 
     Parameters
     ----------
     shape : tuple of int
         Rows and columns of the picture.
     agreement : float
-        IoU, within the pixels that two windows share, above which two objects of one class are one.
+        IoU, within the pixels that two windows share, above which two objects of one class are joined.
 
     Returns
     -------
@@ -98,7 +98,7 @@ def _agreeing(windows: Sequence[Window], first: NDArray[np.int64], agreement: fl
 
 
 def _same(ours: NDArray[Any], theirs: NDArray[Any], agreement: float) -> list[tuple[int, int]]:
-    """Return the pairs of objects, counted from 0, whose IoU is high enough."""
+    """Return the pairs of objects, counted from 0, whose IoU is above `agreement`."""
     wide = int(theirs.max(initial=0)) + 1
     pairs, counts = np.unique(ours.astype(np.int64) * wide + theirs, return_counts=True)
     p, q = np.divmod(pairs, wide)
@@ -130,7 +130,7 @@ def _numbered(
     scores: NDArray[np.float64],
     areas: NDArray[np.int64],
 ) -> Panoptic:
-    """Give the objects that have pixels the numbers 1 to n."""
+    """Renumber the objects that have pixels from 1 to n."""
     count = int(component.max(initial=-1)) + 1
     present = np.bincount(labels.ravel(), minlength=count + 1)[1:] > 0
     ids = np.concatenate([[0], np.where(present, np.cumsum(present), 0)])

@@ -1,7 +1,8 @@
-"""Clusters of features in which each cluster has equal weight, however much of the image it covers.
+"""Clusters of features with equal weight for each cluster, however much of the image it covers.
 
-Features are centred before their angles are compared. Where one texture covers most of an image, the plain mean lies in
-it, and the angles of its features are noise. The mean of the clusters' means does not depend on what they cover.
+Features are centred before their angles are compared. If one texture covers most of an image, the plain mean is within
+that texture, and the angles of its features are noise. The mean of the clusters' means does not depend on the covered
+areas.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Scaling:
     Parameters
     ----------
     mean, scale : (D,) ndarray of float32
-        Subtracted, and divided by.
+        The values to subtract and then to divide by.
     """
 
     mean: _Floats
@@ -50,21 +51,21 @@ class Scaling:
 def find_scaled_clusters(
     sample: NDArray[Any], count: int, metric: Metric, seed: int = 0, *, equal_weight: bool = True
 ) -> tuple[Scaling, Clusters]:
-    """Find the scaling of features, and clusters of the scaled features.
+    """Find a scaling of features, and clusters of the scaled features.
 
     Parameters
     ----------
     sample : (n, D) ndarray of float
         Features.
     count : int
-        How many clusters.
+        Number of clusters.
     metric : {'cosine', 'euclidean'}
-        Of the clusters.
+        The metric of the clusters.
     seed : int
-        Of chance.
+        Random seed.
     equal_weight : bool
-        By angle: centre and scale the features so that each cluster of k-means counts alike, and begin with these
-        clusters. By distance the centre does not matter, and all features count alike.
+        With the cosine metric: centre and scale the features so that each cluster of k-means counts equally, and
+        start from these clusters. With the Euclidean metric it has no effect, since the centre does not matter.
     """
     scaling = Scaling.measure(sample)
     scaled = scaling.apply(sample)
@@ -76,7 +77,7 @@ def find_scaled_clusters(
 
 
 def separation(features: NDArray[Any], labels: NDArray[Any], metric: Metric) -> float:
-    """Measure how far clusters of features are from each other, without a truth.
+    """Return how far clusters of features are from each other; no ground truth is needed.
 
     This is the simplified silhouette (Hruschka, de Castro and Campello 2004), averaged over the clusters and not over
     the features.
@@ -86,9 +87,9 @@ def separation(features: NDArray[Any], labels: NDArray[Any], metric: Metric) -> 
     features : (n, D) ndarray of float
         Scaled features.
     labels : (n,) ndarray of int
-        The cluster of each.
+        The cluster of each feature.
     metric : {'cosine', 'euclidean'}
-        How distance is measured: 1 minus the cosine, or the length of the difference.
+        The distance: 1 minus the cosine, or the length of the difference.
 
     Returns
     -------

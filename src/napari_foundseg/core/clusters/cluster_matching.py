@@ -1,4 +1,4 @@
-"""How well clusters without names fit a reference with classes: the best one-to-one match of the two."""
+"""Compare unnamed clusters with a reference that has classes, by the best one-to-one match."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class ClusterMatching:
     Parameters
     ----------
     pairs : dict of int to int
-        The reference's class of each matched cluster.
+        The class of each matched cluster.
     accuracy : float
         Share of the reference's pixels whose cluster is matched to their class.
     iou : dict of int to float
-        Intersection over union of each class with its cluster; 0 where it has none.
+        Intersection over union of each class with its cluster; 0 if it has no cluster.
     """
 
     pairs: dict[int, int]
@@ -31,21 +31,21 @@ class ClusterMatching:
 
     @property
     def mean_iou(self) -> float:
-        """Mean over the classes (mIoU)."""
+        """Mean IoU over the classes (mIoU)."""
         return float(np.mean(list(self.iou.values()))) if self.iou else 0.0
 
 
 def match_clusters(clusters: NDArray[Any], reference: NDArray[Any], *, ignore: int | None = None) -> ClusterMatching:
-    """Match clusters to classes one to one, so that most pixels agree (Hungarian method: Kuhn 1955).
+    """Match clusters to classes one to one so that most pixels agree (Hungarian method: Kuhn 1955).
 
     Parameters
     ----------
     clusters : ndarray of int
-        Cluster of each pixel; negative ones are left out.
+        Cluster of each pixel.
     reference : ndarray of int
         Class of each pixel, the same shape.
     ignore : int, optional
-        Of the reference: pixels of this class do not count.
+        Pixels of this class in the reference are not counted.
 
     Returns
     -------

@@ -1,7 +1,7 @@
 """Clusters of features: finding them, assigning features to them, and editing them.
 
-A cluster is one or more centres. Merging gives one cluster the centres of others, splitting divides each of its centres
-among two further ones, so that every change is one of the clusters, not of pixels: it holds in every slice and every
+A cluster has one or more centres. A merge gives one cluster the centres of others. A split divides each of a cluster's
+centres among two new ones. So each edit changes the clusters and not the pixels: it holds in every slice and every
 file, and alters no other cluster.
 """
 
@@ -24,10 +24,10 @@ from napari_foundseg.core.validation_messages import validation_message
 __all__ = ["Clusters", "Edit", "Metric", "clusters_of_codes", "find_clusters", "normalised"]
 
 _Floats = NDArray[np.float32]
-#: How near a feature is to a centre: by their angle, by their distance, or as a linear classifier says.
+#: The nearness of a feature to a centre: by their angle, by their distance, or by a linear classifier.
 Metric = Literal["cosine", "euclidean", "linear"]
 _EPS = 1e-10
-#: Rounds of spherical k-means after k-means has found its start.
+#: Most rounds of spherical k-means, after k-means has found its start.
 _ROUNDS = 50
 
 
@@ -46,27 +46,27 @@ class Edit(Declared):
 
 @dataclass(frozen=True, eq=False)
 class Clusters:
-    """Clusters as centres in the space of features; never altered, each change gives others.
+    """Clusters as centres in the space of features. They are immutable: each change returns new ones.
 
     Parameters
     ----------
     centres : (P, D) ndarray of float32
         The centres.
     owner : (P,) ndarray of int64
-        The cluster of each centre; 0 where its members were split among other centres.
+        The cluster of each centre; 0 if its members were split among other centres.
     classes : ClassTable
-        Names and colours, a row a cluster.
+        Names and colours, one row per cluster.
     metric : {'cosine', 'euclidean', 'linear'}
-        How nearness is measured; a linear classifier's centres are its weights.
+        The measure of nearness. The centres of a linear classifier are its weights.
     spread : float
-        Of a Euclidean metric: mean squared distance of features to their centre.
+        For the Euclidean metric: mean squared distance of features to their centre.
     offset : (P,) ndarray of float32 or None
-        Of a linear classifier.
+        For a linear classifier: its bias.
     hidden : frozenset of int
         Clusters whose pixels become background.
     within : (P,) ndarray of int64 or None
-        The centre, further up, of which each divides what is nearest to it; -1 for none. None where all are side by
-        side.
+        For each centre that divides the features of an earlier centre, the number of that centre; -1 for others. None
+        if no centre is divided.
     """
 
     centres: _Floats
@@ -82,12 +82,12 @@ class Clusters:
     def of(
         cls, centres: NDArray[Any], metric: Metric = "cosine", spread: float = 1.0, names: Sequence[str] = ()
     ) -> Self:
-        """Make clusters 1 to n of one centre each.
+        """Return clusters 1 to n with one centre each.
 
         Parameters
         ----------
         names : sequence of str
-            Of each; by default ``cluster 1`` and so on.
+            Names of the clusters; by default ``cluster 1`` and so on.
         """
         n = len(centres)
         named = list(names) if names else [f"cluster {i}" for i in range(1, n + 1)]
@@ -98,19 +98,19 @@ class Clusters:
 
     @classmethod
     def linear(cls, weights: NDArray[Any], offset: NDArray[Any], names: Sequence[str] = ()) -> Self:
-        """Make classes of a linear classifier (STEGO's linear probe).
+        """Return classes of a linear classifier (STEGO's linear probe).
 
         Parameters
         ----------
         weights : (n, D) ndarray of float
-            A row a class.
+            One row per class.
         names : sequence of str
-            Of each; by default ``class 1`` and so on.
+            Names of the classes; by default ``class 1`` and so on.
 
         Returns
         -------
         Clusters
-            In the order of the rows.
+            Classes in the order of the rows.
         """
         named = list(names) if names else [f"class {i}" for i in range(1, len(weights) + 1)]
         return replace(cls.of(weights, "linear", names=named), offset=np.asarray(offset, np.float32))
@@ -122,15 +122,15 @@ class Clusters:
 
     @property
     def leaves(self) -> NDArray[np.int64]:
-        """The cluster of each centre that no other divides, in the order of their scores."""
+        """The cluster of each undivided centre, in the order of their scores."""
         return self.owner[self.owner > 0]
 
     def scores(self, features: NDArray[Any], alpha: float = 2.0) -> _Floats:
-        """Return how near features are to each centre that no other divides.
+        """Return the nearness of features to each undivided centre.
 
-        By the angle: cosines times `alpha` (STEGO's cluster probe). By the distance: logarithms of Gaussians around the
-        centres. A linear classifier: its logits. Of centres that divide another the best has that one's score, so that
-        a division leaves all else as it was.
+        By angle: cosines times `alpha` (STEGO's cluster probe). By distance: logarithms of Gaussians around the
+        centres. For a linear classifier: its logits. The best of the centres that divide another gets the score of the
+        divided one, so a division does not change the rest.
 
         Returns
         -------
@@ -152,11 +152,11 @@ class Clusters:
         if self.metric == "linear":
             return np.asarray(own @ self.centres.T + (0 if self.offset is None else self.offset), np.float32)
         away = (own**2).sum(1)[:, None] + (self.centres**2).sum(1) - 2 * own @ self.centres.T
-        # The variance of all channels together: they are far from independent, and alone each would be sure.
+        # Use the variance of all channels together: channels are far from independent, and one alone would seem sure.
         return np.asarray(away / (-2 * max(self.spread, _EPS)), np.float32)
 
     def log_probabilities(self, scores: NDArray[Any]) -> _Floats:
-        """Return how probable each centre is: the log-softmax of the scores (STEGO's cluster probe).
+        """Return the log-probability of each centre: the log-softmax of the scores (STEGO's cluster probe).
 
         Parameters
         ----------
@@ -173,7 +173,7 @@ class Clusters:
         return np.asarray(out - np.log(np.exp(out).sum(0)), np.float32)
 
     def nearest(self, features: NDArray[Any]) -> NDArray[np.int64]:
-        """Return the cluster of each feature."""
+        """Return the cluster of each feature, (n,)."""
         return np.asarray(self.leaves[self.scores(features).argmax(1)])
 
     def edited(self, edits: Iterable[Edit], sample: NDArray[Any]) -> Self:
@@ -182,17 +182,17 @@ class Clusters:
         Parameters
         ----------
         sample : (n, D) ndarray of float
-            A sample of the features: a cluster is split by the sampled features that belong to it.
+            A sample of the features. A cluster is split by those of them that belong to it.
 
         Returns
         -------
         Clusters
-            Merged clusters keep the number of the first; the second half of a split gets a new number.
+            New clusters. Merged ones keep the number of the first; the second half of a split gets a new number.
 
         Raises
         ------
         SettingsError
-            If an edit names a cluster that is not there, or cannot be done.
+            If an edit names a cluster that does not exist, or is not possible.
         """
         out = self
         for edit in edits:
@@ -243,7 +243,7 @@ class Clusters:
 
 
 def normalised(features: NDArray[Any]) -> _Floats:
-    """Return features of length 1; one of length 0 stays as it is."""
+    """Return features scaled to length 1. Features of length 0 do not change."""
     own = np.asarray(features, np.float32)
     length = np.sqrt((own**2).sum(-1, keepdims=True))
     return np.asarray(own / np.maximum(length, _EPS), np.float32)
@@ -252,23 +252,22 @@ def normalised(features: NDArray[Any]) -> _Floats:
 def clusters_of_codes(
     sample: NDArray[Any], count: int, metric: Metric, seed: int = 0, start: NDArray[Any] | None = None
 ) -> Clusters:
-    """Find clusters of STEGO's codes: by their angle side by side, by their distance by halving the largest one.
+    """Find clusters of STEGO's codes: by angle all at once, or by distance by repeatedly halving the largest one.
 
-    Halving (bisecting k-means; Steinbach, Karypis and Kumar 2000) divides a large background and not the few objects,
-    and what two clusters tell apart is told apart by more clusters, too: those of one number lie in those of a smaller
-    one.
+    Halving (bisecting k-means; Steinbach, Karypis and Kumar 2000) divides a large background and not the few objects.
+    With a higher count, each cluster is a part of one that a lower count gives, so no border is lost.
 
     Parameters
     ----------
     count : int
-        How many clusters; where there are fewer distinct codes there are as many clusters as those.
+        Number of clusters; fewer if there are fewer distinct codes.
     start : (n,) ndarray of int, optional
-        A cluster of each code, with which clusters by angle begin.
+        A cluster of each code, from which clusters by angle start.
 
     Returns
     -------
     Clusters
-        By their angle numbered by size; by their distance each new half has the next number.
+        By angle numbered by size; by distance each new half has the next number.
     """
     if metric != "euclidean":
         return find_clusters(sample, count, metric, seed, start)
@@ -295,11 +294,11 @@ def find_clusters(
     Parameters
     ----------
     count : int
-        How many clusters; where there are fewer distinct features there are as many clusters as those.
+        Number of clusters; fewer if there are fewer distinct features.
     seed : int
-        Of chance: equal seeds give equal clusters.
+        Random seed. Equal seeds give equal clusters.
     start : (n,) ndarray of int, optional
-        A cluster of each feature, with which spherical k-means begins; by default those of k-means.
+        A cluster of each feature, from which spherical k-means starts; by default those of k-means.
     """
     from sklearn.cluster import KMeans
 
@@ -312,7 +311,8 @@ def find_clusters(
         begun = np.asarray(start)[finite]
         centres = _spherical(own, np.stack([own[begun == number].mean(0) for number in np.unique(begun)]))
         return _by_size(centres, (own @ centres.T).argmax(1), metric)
-    # k-means warns of fewer distinct features than clusters; beyond a few nobody needs to count them.
+    # k-means warns if there are fewer distinct features than clusters. Count the distinct ones of a sample first: all
+    # are counted only if it has too few.
     distinct = len(np.unique(own[: 50 * count].round(6), axis=0))
     if distinct < count:
         distinct = min(count, len(np.unique(own.round(6), axis=0)))
@@ -328,7 +328,7 @@ def find_clusters(
 
 
 def _by_size(centres: _Floats, nearest: NDArray[Any], metric: Metric, spread: float = 1.0) -> Clusters:
-    """Return clusters numbered by their size, the largest first."""
+    """Return clusters numbered by size, the largest first."""
     order = np.argsort(-np.bincount(nearest, minlength=len(centres)), kind="stable")
     return Clusters.of(centres[order], metric, spread)
 

@@ -1,9 +1,9 @@
-"""A dense conditional random field that draws class borders to where the image has edges.
+"""A dense conditional random field that moves class borders to edges of the image.
 
 The model is Krähenbühl and Koltun's (NeurIPS 2011) with Potts compatibility: every pixel is joined to every other one,
-by a Gaussian kernel in space and by one in space and colour. `refine_with_crf` runs its mean-field inference: on small
-images by the kernels' matrices, on larger ones by filters, a separable convolution for the first kernel and the
-permutohedral lattice (Adams, Baek and Davis 2010, `core.clusters.lattice`) for the second.
+by a Gaussian kernel in space and by one in space and colour. `refine_with_crf` runs its mean-field inference. On small
+images it uses the kernels' matrices. On larger ones it uses filters: a separable convolution for the first kernel and
+the permutohedral lattice (Adams, Baek and Davis 2010, `core.clusters.lattice`) for the second.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from napari_foundseg.core.declared_fields import Declared
 __all__ = ["CRF", "refine_with_crf"]
 
 _Floats = NDArray[np.float32]
-#: Pixels up to which the kernels are kept as matrices.
+#: Most pixels for which the kernels are stored as matrices.
 EXACT_PIXELS = 1024
-#: Pixels above which the colour kernel gathers from one pixel in four.
+#: Pixels above which the colour kernel reads only one pixel in four.
 _SPARSE_PIXELS = 400_000
-#: Rows of pixels that are done at once: few enough to stay near the processor.
+#: Rows of pixels to process at once: few enough to stay in the processor's cache.
 _ROWS = 32
 _THREADS = min(4, os.cpu_count() or 1)
 
@@ -65,19 +65,19 @@ def refine_with_crf(
     Parameters
     ----------
     probabilities : (K, M, N) ndarray of float
-        Of each class; summing to 1 over the classes.
+        Probability of each class; the sum over the classes is 1.
     rgb : (M, N, 3) ndarray of uint8
         The picture.
     exact : bool, optional
-        Whether to use the kernels' matrices, which need memory for the square of the number of pixels; by default up to
-        1024 pixels. The filters differ from them by less than 0.02 in the mean probability.
+        Whether to use the kernels' matrices, whose memory grows with the square of the number of pixels. By default up
+        to 1024 pixels. Probabilities of the filters differ from theirs by less than 0.02 on average.
     poll : callable
         Called before every iteration; may raise to stop.
 
     Returns
     -------
     (K, M, N) ndarray of float32
-        Probabilities; an axis-swapped view.
+        Probabilities, as a view with moved axes.
 
     Raises
     ------
@@ -127,26 +127,26 @@ def _kernels(rgb: NDArray[np.uint8], crf: CRF, exact: bool) -> list[_Kernel]:
 
 
 def _colours(rgb: NDArray[np.uint8]) -> _Floats:
-    """Return colours, as one channel where all three are equal: distances stay the same."""
+    """Return colours with as few channels as needed: one if all three are equal. Distances do not change."""
     if (rgb[..., 0] == rgb[..., 1]).all() and (rgb[..., 0] == rgb[..., 2]).all():
         return rgb[..., :1].astype(np.float32) * np.float32(np.sqrt(3))
     return rgb.astype(np.float32)
 
 
 class _Kernel(Protocol):
-    """Messages by one kernel: reads all pixels' probabilities, then gives the messages to some rows of pixels."""
+    """Messages of one kernel: `read` takes the probabilities of all pixels, `message` returns those for some rows."""
 
     weight: float
 
     def read(self, q: _Floats, threads: ThreadPoolExecutor) -> None:
-        """Take (M, N, K) probabilities, which stay as they are until the last message is given."""
+        """Take (M, N, K) probabilities, which must not change until the last message is returned."""
 
     def message(self, rows: slice) -> _Floats:
         """Return the sum over all pixels of kernel times probability, times the weight, for a block of `_ROWS` rows."""
 
 
 class _Matrix:
-    """A kernel as the matrix of all pairs of pixels."""
+    """A kernel stored as the matrix of all pairs of pixels."""
 
     def __init__(self, weight: float, features: _Floats) -> None:
         self.weight = weight
@@ -165,7 +165,7 @@ class _Matrix:
 
 
 class _Separable:
-    """A Gaussian in space, by one convolution an axis."""
+    """A Gaussian in space, as one convolution per axis."""
 
     def __init__(self, weight: float, shape: tuple[int, int], sigma: float) -> None:
         self.weight = weight
@@ -188,7 +188,7 @@ class _Separable:
 
 
 def _convolved(block: _Floats, taps: _Floats) -> _Floats:
-    """Convolve along the first axis; beyond the ends there is nothing."""
+    """Convolve along the first axis. Values beyond the ends count as 0."""
     radius = len(taps) // 2
     out: _Floats = block * taps[radius]
     for by in range(1, min(radius, len(block) - 1) + 1):
@@ -199,9 +199,9 @@ def _convolved(block: _Floats, taps: _Floats) -> _Floats:
 
 
 class _LatticeFilter:
-    """A Gaussian in space and colour, on the permutohedral lattice; gathers from every `step`-th pixel of both axes.
+    """A Gaussian in space and colour on the permutohedral lattice. It reads every `step`-th pixel of both axes.
 
-    The normalisation of the kernel is part of the matrices of the lattice, so that it needs no pass of its own.
+    The matrices of the lattice include the kernel's normalisation, so that no separate pass is needed.
     """
 
     def __init__(self, weight: float, features: _Floats, step: int) -> None:

@@ -1,4 +1,4 @@
-"""Principal components of features, as colours, to look at the features of a network."""
+"""Principal components of features as colours, for a view of a network's features."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from numpy.typing import NDArray
 
 __all__ = ["as_rgb", "principal_axes"]
 
-#: Share of the pixels, at each end, that is as bright or as dark as can be.
+#: Percentage of pixels that is clipped at each end.
 _CLIPPED = 1.0
 
 
 def principal_axes(sample: NDArray[Any], count: int = 3) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Find the directions in which features differ most.
+    """Return the directions in which features vary most.
 
     Returns
     -------
     mean : (D,) ndarray of float32
-        Of the features.
+        Mean of the features.
     axes : (count, D) ndarray of float32
-        Of length 1, most variance first, each with its largest entry positive; zeros where there are too few.
+        Unit vectors, most variance first, each with its largest entry positive; zeros if there are too few.
     """
     own = np.asarray(sample, np.float64)
     mean = own.mean(0)
@@ -34,7 +34,7 @@ def principal_axes(sample: NDArray[Any], count: int = 3) -> tuple[NDArray[np.flo
 
 
 def as_rgb(features: NDArray[Any]) -> NDArray[np.uint8]:
-    """Show the first three principal components of a map of features as red, green and blue.
+    """Return the first three principal components of a feature map as red, green and blue.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def as_rgb(features: NDArray[Any]) -> NDArray[np.uint8]:
     Returns
     -------
     (M, N, 3) ndarray of uint8
-        Each component from its 1st to its 99th percentile; grey where all features are alike.
+        Each component is stretched from its 1st to its 99th percentile. It is grey where all features are equal.
     """
     depth, height, width = features.shape
     flat = np.asarray(features, np.float32).reshape(depth, -1).T

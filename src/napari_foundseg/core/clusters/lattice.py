@@ -2,8 +2,8 @@
 
 Adams, Baek and Davis, Computer Graphics Forum 2010.
 
-Points are spread onto the corners of the simplices that contain them (*splat*), the corners are blurred along each of
-the lattice's directions, and every point reads its corners again (*slice*).
+Values of points are spread onto the corners of the simplices that contain them (*splat*). The corners are blurred along
+each of the lattice's directions. Then every point reads its corners again (*slice*).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 __all__ = ["Lattice"]
 
 _Floats = NDArray[np.float32]
-#: Corners that one thread blurs at once.
+#: Number of corners that a thread blurs at once.
 _BLOCK = 16_384
 
 
@@ -42,7 +42,7 @@ class Lattice:
         corners, at = _unique(packed.reshape(-1))
         self.size = len(corners)
         starts = np.arange(0, count * (d + 1) + 1, d + 1)
-        #: (n, size) sparse matrix that reads the corners' values at the points; its transpose spreads points' values.
+        #: (n, size) sparse matrix that reads the corners' values at the points. Its transpose spreads points' values.
         self.slice_matrix = csr_array((weights.reshape(-1), at.astype(np.int32), starts), shape=(count, self.size))
         self._blurs = [_blur_matrices(pair) for pair in _neighbours(corners, unit, d)]
 
@@ -52,7 +52,7 @@ class Lattice:
         Parameters
         ----------
         do_each : callable
-            As the built-in `map`, such as that of a pool of threads.
+            A function like the built-in `map`, such as the `map` of a thread pool.
         """
         for blocks in self._blurs:
             values = np.concatenate(list(do_each(partial(_times, values=values), blocks)))
@@ -65,7 +65,7 @@ def _times(matrix: Any, values: _Floats) -> _Floats:
 
 
 def _blur_matrices(neighbours: tuple[NDArray[np.intp], NDArray[np.intp]]) -> list[Any]:
-    """Return the blur along one direction, each corner and half of its two neighbours, as matrices of some rows."""
+    """Return the blur along one direction as matrices of some rows each: a corner plus half of its two neighbours."""
     from scipy.sparse import csr_array
 
     size = len(neighbours[0])
@@ -84,7 +84,7 @@ def _blur_matrices(neighbours: tuple[NDArray[np.intp], NDArray[np.intp]]) -> lis
 
 
 def _elevated(features: NDArray[Any]) -> _Floats:
-    """Put points on the plane of d + 1 coordinates whose sum is 0, scaled so that one blur is the Gaussian wanted."""
+    """Map points to the plane of d + 1 coordinates whose sum is 0, scaled so that one blur is the wanted Gaussian."""
     count, d = features.shape
     spread = np.sqrt(2 / 3) * (d + 1)
     scaled = features * (spread / np.sqrt(np.arange(1, d + 1) * np.arange(2, d + 2)))
@@ -98,7 +98,7 @@ def _elevated(features: NDArray[Any]) -> _Floats:
 
 
 def _simplices(elevated: _Floats) -> tuple[NDArray[np.int32], NDArray[np.int32], _Floats]:
-    """Return of each point its nearest corner of remainder 0, the order of its differences, and its weights."""
+    """Return for each point its nearest corner of remainder 0, the order of its differences, and its weights."""
     count, size = elevated.shape
     rest = (np.round(elevated / size) * size).astype(np.int32)
     surplus = (rest.sum(1) // size).astype(np.int32)
@@ -124,7 +124,7 @@ def _simplices(elevated: _Floats) -> tuple[NDArray[np.int32], NDArray[np.int32],
 
 
 def _corner_keys(rest: NDArray[np.int32], rank: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Return the first d coordinates of each point's d + 1 corners."""
+    """Return the first d coordinates of each point's d + 1 corners, (n, d + 1, d)."""
     count, size = rest.shape
     keys = np.empty((count, size, size - 1), np.int32)
     for r in range(size):
@@ -152,7 +152,7 @@ def _unique(packed: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.in
 def _neighbours(
     corners: NDArray[np.int64], unit: NDArray[np.int64], d: int
 ) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Return, for each of the d + 1 directions, the number of the corner before and after each; `len` where none is."""
+    """Return the numbers of the corners before and after each corner, for each direction; ``len(corners)`` for none."""
     import pandas as pd
 
     index: Any = pd.Index(corners)

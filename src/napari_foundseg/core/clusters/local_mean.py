@@ -1,4 +1,4 @@
-"""Means of features over a neighbourhood, which make clusters respond to textures."""
+"""Means of features over a neighbourhood, with which clusters respond to textures."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def local_mean(features: NDArray[Any], side: int) -> NDArray[np.float32]:
     features : (D, M, N) ndarray of float
         The features.
     side : int
-        Of the square, in cells; 1 or less leaves the features as they are.
+        Side of the square in cells; 1 or less does not change the features.
 
     Returns
     -------
     (D, M, N) ndarray of float32
-        Beyond the border the nearest cell counts.
+        The means. Beyond the border, the nearest cell is used.
     """
     from scipy import ndimage
 

@@ -16,7 +16,7 @@ from napari_foundseg.core.labels import common_dtype, label_sizes
 
 __all__ = ["Difference", "SliceBox"]
 
-#: A box of an array, a slice for each axis; `core.masks.Box` has corners instead.
+#: A box of an array, one slice for each axis. In contrast, `core.masks.Box` has corners.
 SliceBox = tuple[slice, ...]
 
 
@@ -29,11 +29,11 @@ class Difference:
     start, shape : tuple of int
         First pixel and size of the box.
     mask : bytes
-        Which pixels changed, as compressed bits.
+        The changed pixels, as compressed bits.
     before, after : bytes or int
-        Their values in the array's order, compressed; a number where they are all equal.
+        Their values in the array's order, compressed; a number if all are equal.
     dtype : str
-        Of the values.
+        The dtype of the values.
     """
 
     start: tuple[int, ...]
@@ -45,7 +45,7 @@ class Difference:
 
     @classmethod
     def between(cls, start: Sequence[int], before: NDArray[Any], after: NDArray[Any]) -> Self | None:
-        """Compare two states of a box.
+        """Return the difference between two states of a box.
 
         Parameters
         ----------
@@ -55,7 +55,7 @@ class Difference:
         Returns
         -------
         Difference or None
-            Shrunk to the changed pixels; None if there are none.
+            The difference in the smallest box of changed pixels; None if there are none.
         """
         changed = before != after
         if not changed.any():
@@ -81,12 +81,12 @@ class Difference:
 
     @property
     def nbytes(self) -> int:
-        """Memory of it."""
+        """Memory of the difference in bytes."""
         return sum(len(part) if isinstance(part, bytes) else 8 for part in (self.mask, self.before, self.after))
 
     @cached_property
     def gains(self) -> dict[int, int]:
-        """Pixels that each object gained, or lost where negative; 0 is background."""
+        """Pixels that each object gained (negative: lost), by id; 0 is background."""
         count = int.from_bytes(zlib.decompress(self.mask), "little").bit_count()
         out: dict[int, int] = {}
         for values, sign in ((self.before, -1), (self.after, 1)):
@@ -104,7 +104,7 @@ class Difference:
         return set(self.gains)
 
     def reversed(self) -> Difference:
-        """Return the way back."""
+        """Return the difference that takes this one back."""
         return Difference(self.start, self.shape, self.mask, self.after, self.before, self.dtype)
 
     def onto(self, region: NDArray[Any]) -> tuple[NDArray[Any], int]:
@@ -113,14 +113,14 @@ class Difference:
         Parameters
         ----------
         region : ndarray of int
-            Its values now; not modified.
+            The current values of the box; not modified.
 
         Returns
         -------
         ndarray of int
-            With `after` wherever the region holds `before`.
+            A copy that has `after` where the region has `before`.
         int
-            Pixels that held something else and were left alone.
+            Number of pixels that had another value and were not changed.
         """
         count = prod(self.shape)
         bits = np.frombuffer(zlib.decompress(self.mask), np.uint8)

@@ -14,9 +14,9 @@ from napari_foundseg.core.errors import PromptError
 
 __all__ = ["edit_each"]
 
-#: More objects than these are searched for in one pass over the label image.
+#: With more objects than this, all boxes are found in one pass over the label image.
 _FEW = 8
-#: Greatest number of objects that an error names.
+#: Most objects that an error names.
 _NAMED = 5
 
 
@@ -27,7 +27,7 @@ def edit_each(
     reach: Sequence[int],
     progress: EditProgress | None = None,
 ) -> Pieces:
-    """Edit objects one after the other, so that each sees what became of those before.
+    """Edit objects one after the other, so that each edit sees the results of those before.
 
     Parameters
     ----------
@@ -36,16 +36,16 @@ def edit_each(
     ids : sequence of int
         The objects.
     edit : callable
-        Takes a label image and an object, and returns pieces. It is given a part of the label image around the object.
+        Takes a label image and an object, and returns pieces. The label image is only a part around the object.
     reach : sequence of int
-        Pixels along each axis up to which `edit` looks and writes beyond the object's bounding box.
+        Largest distance in pixels, along each axis, at which `edit` reads or writes outside the object's bounding box.
     progress : EditProgress, optional
-        Hears how many are done.
+        Gets the share of objects that are done.
 
     Returns
     -------
     list of (tuple of slice, ndarray)
-        One piece.
+        One piece for all objects.
 
     Raises
     ------

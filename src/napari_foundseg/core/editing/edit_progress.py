@@ -1,4 +1,4 @@
-"""How far an edit is that takes long, and that the user does not want it any more."""
+"""Progress and cancellation of an edit that takes long."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ __all__ = ["EditCancelled", "EditProgress"]
 
 
 class EditCancelled(Exception):  # noqa: N818 - nothing has gone wrong
-    """The user has cancelled an edit that is being computed."""
+    """The user cancelled an edit while it was being computed."""
 
 
 class EditProgress:
-    """The progress of one edit; read in one thread, and reported in another."""
+    """The progress of one edit, read in one thread and reported in another."""
 
     def __init__(self) -> None:
-        #: The part that is done, 0 to 1.
+        #: The share that is done, 0 to 1.
         self.done = 0.0
         self.cancelled = False
 
     def report(self, done: float) -> None:
-        """Note the part that is done.
+        """Record the share that is done.
 
         Raises
         ------
@@ -30,5 +30,5 @@ class EditProgress:
         self.done = done
 
     def cancel(self) -> None:
-        """Let the edit end at its next report."""
+        """Make the next report raise `EditCancelled`."""
         self.cancelled = True

@@ -1,4 +1,4 @@
-"""What is known of objects whose pixels have changed: geometry is measured again, a model's scores are dropped."""
+"""Facts about edited objects: geometry is measured again, and a model's scores are dropped."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from napari_foundseg.core.measuring.columns import is_measured
 
 __all__ = ["SCORES", "edited_facts"]
 
-#: Scores of a model, which say nothing of an object that was edited since.
+#: Scores of a model, which are not valid for an object that was edited since.
 SCORES = frozenset(
     {"predicted_iou", "stability_score", "certainty", "class_score", "score", "best_score", "confidence", "probability"}
 )
 _CORNERS = ("y0", "x0", "y1", "x1")
-#: More objects than these are searched for in one pass over the label image.
+#: With more objects than this, all boxes are found in one pass over the label image.
 _MANY = 32
 
 
@@ -34,7 +34,7 @@ def edited_facts(
     boxes: Iterable[SliceBox],
     size: Callable[[int], int],
 ) -> dict[int, dict[str, Any]]:
-    """Return what is known of edited objects.
+    """Return the facts about edited objects.
 
     Parameters
     ----------
@@ -45,13 +45,13 @@ def edited_facts(
     columns : collection of str
         The columns of the table of facts; only these are measured.
     before : mapping of int to mapping of str
-        What was known of the objects; without the scores of a model it stays.
+        The former facts. They are kept, except measurements and scores of a model.
     given : mapping of int to mapping of str
-        What somebody has just said of some of them; it stays whole.
+        Facts that the edit itself sets for some of the objects. They replace the former facts and are all kept.
     edited : collection of int
-        Ids of the objects, which have pixels.
+        Ids of the edited objects that have pixels.
     boxes : iterable of tuple of slice
-        Boxes outside of which nothing was edited.
+        Boxes that contain all edited pixels.
     size : callable
         Returns the number of pixels of an object.
     """
@@ -73,13 +73,16 @@ def edited_facts(
 
 
 def _stays(name: str, columns: Collection[str]) -> bool:
-    """Tell whether a fact is still true: other measurements, such as ``volume (µm³)``, are not measured here."""
+    """Tell whether a fact is still true.
+
+    Other measurements, such as ``volume (µm³)``, are dropped, since this module does not repeat them.
+    """
     centroid = "y" in columns and name in ("z", "y", "x")
     return name not in SCORES and not centroid and not is_measured(name)
 
 
 def _slice_columns(axes: str, columns: Collection[str]) -> list[str]:
-    """Return the columns of an object's first slice; beside a column ``y`` they are its centroid."""
+    """Return the columns of an object's first slice. In a table with a column ``y``, they are a centroid: none."""
     return [] if "y" in columns else [axis.lower() for axis in axes if axis not in "YXC"]
 
 
@@ -93,7 +96,7 @@ def _geometry(box: SliceBox, axes: str, pixels: int) -> dict[str, int]:
 def _find_box(
     labels: NDArray[Any], axes: str, label: int, known: Mapping[str, Any], boxes: list[SliceBox], pixels: int
 ) -> SliceBox:
-    """Return the bounding box of an object, which most likely is where it was or where something was edited."""
+    """Return the bounding box of an object. It is searched first where the object was and where pixels were edited."""
     likely = _likely_region(labels.shape, axes, known, boxes)
     part = labels[likely]
     if np.count_nonzero(part == label) == pixels and (box := box_of(part, [label])) is not None:
@@ -110,7 +113,7 @@ def _likely_region(shape: tuple[int, ...], axes: str, known: Mapping[str, Any], 
             starts.append(int(known[f"{axis}0"]))
             stops.append(int(known[f"{axis}1"]) + 1)
         elif known and axis not in "yx":
-            # Only the first slice of an object is known.
+            # The facts have only the first slice of an object.
             starts, stops = [0], [size]
         region.append(slice(max(0, min(starts, default=0)), min(size, max(stops, default=size))))
     return tuple(region)

@@ -1,8 +1,8 @@
 """Corrections of a label image.
 
-Each function leaves the image unchanged and returns pieces, boxes of the array with their new values, to be written as
-one step of a history. No other object loses or gains a pixel. `spacing` has a number for each axis of the array, the
-size of a pixel along it, and None for an axis along which objects do not go on (time).
+Each function leaves the image unchanged and returns pieces: boxes of the array with their new values, to be written as
+one step of a history. No other object loses or gains a pixel. `spacing` has one entry for each axis of the array: the
+size of a pixel along it, or None if objects do not extend along it (time).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = [
     "keep_largest", "merge", "renumber", "smooth", "volume_indices",
 ]  # fmt: skip
 
-#: Largest id that a table of all ids is made for.
+#: Ids below this are renumbered with a lookup table of all ids.
 _DENSE = 1 << 24
 
 Labels = NDArray[Any]
@@ -32,14 +32,14 @@ Spacing = Sequence[float | None]
 
 
 def merge(labels: Labels, ids: Sequence[int]) -> Pieces:
-    """Make one object of several.
+    """Merge several objects into one.
 
     Parameters
     ----------
     labels : ndarray of int
         The label image.
     ids : sequence of int
-        The objects; the first gives the id.
+        The objects. The merged object gets the first id.
     """
     return _replaced(labels, ids[1:], ids[0])
 
@@ -56,7 +56,7 @@ def delete(labels: Labels, ids: Sequence[int]) -> Pieces:
 
 
 def delete_parts(labels: Labels, parts: Sequence[tuple[int, SliceBox]]) -> Pieces:
-    """Remove objects inside boxes, such as at one point in time.
+    """Remove the parts of objects that are inside boxes, such as at one point in time.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def delete_parts(labels: Labels, parts: Sequence[tuple[int, SliceBox]]) -> Piece
 
 
 def fill_holes(labels: Labels, label: int, spacing: Spacing) -> Pieces:
-    """Fill background that an object encloses.
+    """Fill the background that an object encloses.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def fill_holes(labels: Labels, label: int, spacing: Spacing) -> Pieces:
     Returns
     -------
     list of (tuple of slice, ndarray)
-        Holes that contain other objects keep them.
+        One piece. Other objects inside a hole are not changed.
     """
     from scipy import ndimage
 
@@ -106,21 +106,21 @@ def fill_holes(labels: Labels, label: int, spacing: Spacing) -> Pieces:
 
 
 def smooth(labels: Labels, label: int, radius: float, spacing: Spacing) -> Pieces:
-    """Round off an object's outline.
+    """Smooth an object's outline.
 
     Parameters
     ----------
     labels : ndarray of int
         The label image.
     radius : float
-        Standard deviation of the Gaussian that the object is smoothed with, in the unit of `spacing`.
+        Standard deviation of the Gaussian that smooths the object, in the unit of `spacing`.
     spacing : sequence of float or None
         One for each axis.
 
     Returns
     -------
     list of (tuple of slice, ndarray)
-        An object too small for the radius stays unchanged.
+        One piece. An object too small for the radius is unchanged.
     """
     from scipy import ndimage
 
@@ -129,7 +129,7 @@ def smooth(labels: Labels, label: int, radius: float, spacing: Spacing) -> Piece
     sigma = [radius / s for s in spacing if s is not None]
     for part in _volumes(values, spacing):
         own = part == label
-        # Beyond the array's edge the object goes on as at the edge: an image's border is not an outline.
+        # Extend the object beyond the array's edge: an image's border is not an outline.
         rounded = ndimage.gaussian_filter(own.astype(np.float32), sigma, mode="nearest", truncate=4) > 0.5
         if rounded.any():
             part[own & ~rounded] = 0
@@ -145,14 +145,14 @@ def grow(labels: Labels, label: int, distance: float, spacing: Spacing) -> Piece
     labels : ndarray of int
         The label image.
     distance : float
-        How far, in the unit of `spacing`; negative shrinks.
+        The distance, in the unit of `spacing`; negative shrinks.
     spacing : sequence of float or None
         One for each axis.
 
     Returns
     -------
     list of (tuple of slice, ndarray)
-        It grows into background only.
+        One piece. The object grows into background only.
 
     Raises
     ------
@@ -179,7 +179,7 @@ def grow(labels: Labels, label: int, distance: float, spacing: Spacing) -> Piece
 
 
 def keep_largest(labels: Labels, label: int) -> Pieces:
-    """Remove all of an object but its largest connected part.
+    """Remove all connected parts of an object except the largest.
 
     Parameters
     ----------
@@ -197,7 +197,7 @@ def keep_largest(labels: Labels, label: int) -> Pieces:
 
 
 def renumber(labels: Labels, ids: Sequence[int]) -> Pieces:
-    """Give the objects the ids 1 to n, in the order of their ids.
+    """Assign the ids 1 to n to the objects, in the order of their ids.
 
     Parameters
     ----------
@@ -216,7 +216,7 @@ def renumber(labels: Labels, ids: Sequence[int]) -> Pieces:
 
 
 def _depth(mask: NDArray[np.bool_], sampling: Sequence[float]) -> NDArray[np.float64]:
-    """Return each pixel's distance to the mask's border; the edge of the array does not count as border."""
+    """Return each pixel's distance to the mask's border. The edge of the array does not count as border."""
     from scipy import ndimage
 
     padded = np.pad(mask, 1, mode="edge") if not mask.all() else np.pad(mask, 1)
@@ -225,7 +225,7 @@ def _depth(mask: NDArray[np.bool_], sampling: Sequence[float]) -> NDArray[np.flo
 
 
 def connected_parts(mask: NDArray[np.bool_]) -> tuple[NDArray[Any], int]:
-    """Return the connected parts of a mask, numbered, and how many there are."""
+    """Return the connected parts of a mask, numbered from 1 (corners connect), and their count."""
     from scipy import ndimage
 
     parts, count = ndimage.label(mask, np.ones((3,) * mask.ndim))
@@ -233,7 +233,7 @@ def connected_parts(mask: NDArray[np.bool_]) -> tuple[NDArray[Any], int]:
 
 
 def _replaced(labels: Labels, ids: Sequence[int], by: int) -> Pieces:
-    """Give the pixels of some objects another id; one piece, since the boxes of objects overlap."""
+    """Return the edit that gives some objects another id. It is one piece, since the boxes of objects overlap."""
     if not ids:
         return []
     own = np.isin(labels, ids)
@@ -244,7 +244,7 @@ def _replaced(labels: Labels, ids: Sequence[int], by: int) -> Pieces:
 
 
 def box_with(labels: Labels, ids: Sequence[int], margin: Sequence[int] | None = None) -> SliceBox:
-    """Return the box of objects, wider by some pixels along each axis."""
+    """Return the box of objects, enlarged by some pixels along each axis; `PromptError` if none has a pixel."""
     box = box_of(labels, ids)
     if box is None:
         raise PromptError(f"There is no object {', '.join(map(str, ids))}. Click on an object.")
@@ -258,5 +258,5 @@ def _volumes(values: NDArray[Any], spacing: Spacing) -> Iterator[NDArray[Any]]:
 
 
 def volume_indices(shape: tuple[int, ...], spacing: Spacing) -> Iterator[tuple[Any, ...]]:
-    """Iterate over the indices of those parts."""
+    """Iterate over the indices of the parts that are edited separately: the whole array, or each point in time."""
     yield from product(*(range(n) if s is None else [slice(None)] for n, s in zip(shape, spacing, strict=True)))

@@ -1,6 +1,6 @@
-"""Undo and redo of every write into a label image, kept as bounding boxes and compressed differences.
+"""Undo and redo of every change of a label image, stored as bounding boxes and compressed differences.
 
-An `EditStep` is one edit by the user. It keeps the values before and after of the pixels that it changed, and the
+An `EditStep` is one edit by the user. It has the values before and after of the pixels that it changed, and the
 features of objects (scores, review notes) before and after. Undo and redo skip pixels that something else has changed
 since, and report their number.
 """
@@ -22,26 +22,27 @@ from napari_foundseg.core.labels import common_dtype
 
 __all__ = ["Atom", "EditStep", "History", "composed", "painted"]
 
-#: A part of a stroke in napari's paint event: index arrays, old and new values; or box, mask, old values, new value.
+#: Part of a stroke in napari's paint event: (index arrays, old values, new values) or (box, mask, old values, new
+#: value).
 Atom = tuple[Any, ...]
 
 
 def composed(
     array: NDArray[Any], pieces: Iterable[tuple[SliceBox, NDArray[Any]]]
 ) -> tuple[NDArray[Any], Difference] | None:
-    """Return what pieces change in an array, as one piece.
+    """Combine pieces into one piece and its difference from an array.
 
     Parameters
     ----------
     array : ndarray of int
-        The label image; left alone.
+        The label image; not modified.
     pieces : iterable of (tuple of slice, ndarray of int)
-        Boxes and their new values; a later one counts where they overlap.
+        Boxes and their new values. Where boxes overlap, the later one counts.
 
     Returns
     -------
     tuple of (ndarray, Difference) or None
-        The new values in the difference's box; None where nothing changes.
+        The new values in the difference's box, and the difference; None if nothing changes.
     """
     pieces = list(pieces)
     if not pieces:
@@ -63,19 +64,19 @@ def composed(
 
 
 def painted(array: NDArray[Any], atoms: Iterable[Atom]) -> Difference | None:
-    """Return the change that a stroke of napari's brush made.
+    """Return the change that a stroke of napari's brush makes.
 
     Parameters
     ----------
     array : ndarray of int
-        The label image, before or after the stroke: napari emits the event of some strokes before it writes them.
+        The label image, before or after the stroke: for some strokes napari emits the event before it writes them.
     atoms : iterable of tuple
         The value of the event ``Labels.events.paint``, in the order of painting.
 
     Returns
     -------
     Difference or None
-        None where the stroke changed nothing.
+        None if the stroke changed nothing.
     """
     atoms = list(atoms)
     boxes = [_box_of(atom) for atom in atoms]
@@ -94,16 +95,16 @@ def painted(array: NDArray[Any], atoms: Iterable[Atom]) -> Difference | None:
 
 @dataclass(frozen=True, eq=False)
 class EditStep:
-    """One edit by the user, however many boxes it changed.
+    """One edit by the user, of any number of boxes.
 
     Parameters
     ----------
     name : str
         Its name in menus, such as ``merge``.
     parts : tuple of Difference
-        In the order they were written.
+        The changes, in the order in which they were written.
     known_before, known_after : mapping of int to mapping of str
-        All features, before and after, of the objects whose features changed.
+        All features, before and after, of those objects whose features changed.
     """
 
     name: str
@@ -113,26 +114,26 @@ class EditStep:
 
     @property
     def nbytes(self) -> int:
-        """Memory of it."""
+        """Memory of the step in bytes, without the features."""
         return sum(part.nbytes for part in self.parts)
 
     def reversed(self) -> EditStep:
-        """Return the way back."""
+        """Return the step that takes this one back."""
         parts = tuple(part.reversed() for part in reversed(self.parts))
         return EditStep(self.name, parts, self.known_after, self.known_before)
 
     def apply(self, array: NDArray[Any]) -> int:
-        """Do the step.
+        """Write the step into a label image.
 
         Parameters
         ----------
         array : ndarray of int
-            Written in place.
+            The label image, written in place.
 
         Returns
         -------
         int
-            Pixels that something else had changed meanwhile and that were left alone.
+            Number of pixels that were skipped because something else had changed them since.
         """
         skipped = 0
         for part in self.parts:
@@ -160,12 +161,12 @@ class EditStep:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """Read a step.
+        """Return the step that a result of `to_bytes` describes.
 
         Parameters
         ----------
         data : bytes
-            What `to_bytes` returned.
+            A result of `to_bytes`.
         """
         (size,) = struct.unpack_from("<I", data)
         name, listed, *features = json.loads(data[4 : 4 + size])
@@ -191,7 +192,7 @@ class History:
     Parameters
     ----------
     limit : int
-        Bytes; the oldest steps are forgotten beyond it.
+        Most bytes to keep; the oldest steps are dropped beyond it.
     """
 
     def __init__(self, limit: int = 512 << 20) -> None:
@@ -206,12 +207,12 @@ class History:
 
     @property
     def last_reversed(self) -> EditStep | None:
-        """What undo would do."""
+        """The step that undo would apply; None if there is none."""
         return self._done[-1].reversed() if self._done else None
 
     @property
     def next(self) -> EditStep | None:
-        """What redo would do."""
+        """The step that redo would apply; None if there is none."""
         return self._undone[-1] if self._undone else None
 
     @property
@@ -221,22 +222,22 @@ class History:
 
     @property
     def redo_name(self) -> str | None:
-        """Name of the step that redo would do again; None if there is none."""
+        """Name of the step that redo would apply; None if there is none."""
         return self._undone[-1].name if self._undone else None
 
     @property
     def nbytes(self) -> int:
-        """Memory of all steps."""
+        """Memory of all steps in bytes."""
         return sum(step.nbytes for step in (*self._done, *self._undone))
 
     def add(self, step: EditStep) -> None:
-        """Add a step that was done; steps undone before it cannot be redone any more."""
+        """Add a step that was done. Steps that were undone before it can no longer be redone."""
         self._undone.clear()
         self._done.append(step)
         self.shrink(self._limit)
 
     def join_last(self) -> EditStep | None:
-        """Make one step of the last two; return it, or None where there are not two."""
+        """Join the last two steps into one and return it, or None if there are fewer than two."""
         if len(self._done) < 2:
             return None
         second = self._done.pop()
@@ -251,18 +252,18 @@ class History:
         return joined
 
     def shrink(self, limit: int) -> None:
-        """Forget the oldest steps beyond some bytes."""
+        """Drop the oldest steps until the rest needs at most `limit` bytes. The last step is always kept."""
         size = self.nbytes
         while len(self._done) > 1 and size > limit:
             size -= self._done.pop(0).nbytes
 
     def undo(self) -> EditStep | None:
-        """Return the step that takes the last one back, and count it as taken back.
+        """Return the step that takes the last one back, and move that one to the undone steps.
 
         Returns
         -------
         EditStep or None
-            To be applied; None where there is nothing to undo.
+            The step to apply; None if there is nothing to undo.
         """
         if not self._done:
             return None
@@ -270,12 +271,12 @@ class History:
         return self._undone[-1].reversed()
 
     def redo(self) -> EditStep | None:
-        """Return the step that was undone last, and count it as done.
+        """Return the step that was undone last, and move it to the done steps.
 
         Returns
         -------
         EditStep or None
-            To be applied; None where there is nothing to redo.
+            The step to apply; None if there is nothing to redo.
         """
         if not self._undone:
             return None
@@ -291,7 +292,7 @@ def _box_of(atom: Atom) -> SliceBox:
 
 
 def _put(region: NDArray[Any], atom: Atom, box: SliceBox, origin: NDArray[np.intp], *, old: bool) -> None:
-    """Write the old or the new values of one atom into an array whose first pixel is at `origin`."""
+    """Write the old or the new values of an atom into an array whose first pixel is at `origin`."""
     values = atom[-2] if old else atom[-1]
     if not isinstance(atom[0][0], slice):
         region[tuple(np.asarray(axis) - o for axis, o in zip(atom[0], origin, strict=True))] = values

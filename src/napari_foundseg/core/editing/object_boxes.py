@@ -12,11 +12,11 @@ from napari_foundseg.core.editing.difference import SliceBox
 
 __all__ = ["box_around", "box_of", "object_boxes", "wider"]
 
-#: Largest id that a list of all ids is made for; beyond, the ids in use are counted first.
+#: Largest id for which boxes are stored in a list of all ids. Beyond it, the ids in use are found first.
 _DENSE = 4_000_000
-#: Pixels in which boxes are searched at once.
+#: Pixels that are searched for boxes at once.
 _PART = 1 << 19
-#: Largest id that such a list is made for with each part.
+#: Largest id for which such a list is made for each part of the array.
 _LISTED = 1 << 16
 
 
@@ -26,7 +26,7 @@ def object_boxes(labels: NDArray[Any]) -> dict[int, SliceBox]:
     Parameters
     ----------
     labels : ndarray of int
-        The label image, ids of any size.
+        The label image, with ids of any size.
     """
     from scipy import ndimage
 
@@ -41,7 +41,7 @@ def object_boxes(labels: NDArray[Any]) -> dict[int, SliceBox]:
 
 
 def _dense_boxes(labels: NDArray[Any], pixels: int) -> dict[int, SliceBox]:
-    """Find the boxes in parts along the first axis, so that other threads have their turn between them."""
+    """Find the boxes in parts along the first axis, so that other threads can run in between."""
     from scipy import ndimage
 
     boxes: dict[int, SliceBox] = {}
@@ -61,7 +61,7 @@ def _around_both(one: SliceBox, other: SliceBox) -> SliceBox:
 
 
 def box_of(labels: NDArray[Any], ids: Sequence[int]) -> SliceBox | None:
-    """Return the bounding box of objects.
+    """Return the bounding box of all given objects together.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def box_of(labels: NDArray[Any], ids: Sequence[int]) -> SliceBox | None:
     Returns
     -------
     tuple of slice or None
-        None where none of them has a pixel.
+        None if none of them has a pixel.
     """
     return box_around(labels == ids[0] if len(ids) == 1 else np.isin(labels, ids))
 
@@ -87,7 +87,7 @@ def box_around(own: NDArray[np.bool_]) -> SliceBox | None:
     Returns
     -------
     tuple of slice or None
-        None where nothing is set.
+        None if nothing is set.
     """
     box: list[slice] = []
     for axis in range(own.ndim):
@@ -100,7 +100,7 @@ def box_around(own: NDArray[np.bool_]) -> SliceBox | None:
 
 
 def wider(box: SliceBox, margin: Sequence[int], shape: Sequence[int]) -> SliceBox:
-    """Return a box with some pixels more on both sides of each axis, inside an array of a shape."""
+    """Return a box enlarged by `margin` pixels on both sides of each axis, clipped to an array of a shape."""
     return tuple(
         slice(max(0, part.start - m), min(n, part.stop + m)) for part, m, n in zip(box, margin, shape, strict=True)
     )

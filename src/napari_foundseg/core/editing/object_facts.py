@@ -1,4 +1,4 @@
-"""Features of objects besides their pixels: scores of a model, review state and notes of the user."""
+"""Features of objects other than their pixels: scores of a model, and the user's review state and notes."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ if TYPE_CHECKING:
 
 __all__ = ["Facts", "facts_of_table", "table_of_facts", "with_facts"]
 
-#: Numbers and texts by name, of objects by their ids; of an object without any an empty mapping.
+#: Numbers and texts by object id and name. An object without features has an empty mapping.
 Facts = Mapping[int, Mapping[str, Any]]
 
 
 def facts_of_table(table: pd.DataFrame, key: str, ids: Collection[int] | None = None) -> dict[int, dict[str, Any]]:
-    """Return the features of objects in a table.
+    """Return the features of objects from a table.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        A row for each object; empty cells are left out.
+        One row per object. Empty cells are left out.
     key : str
         The column that holds the ids.
     ids : collection of int, optional
-        The objects; all by default. Background, 0, is left out.
+        The objects; all by default. Background (0) is left out.
 
     Returns
     -------
     dict of int to dict
-        In plain numbers and texts. Objects that the table does not have are left out.
+        Plain numbers and texts by name. Objects that are not in the table are left out.
     """
     if key not in table:
         return {}
@@ -56,7 +56,7 @@ def table_of_facts(facts: Facts, key: str) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        A row for each object with features, by ascending id.
+        One row per object with features, by ascending id.
     """
     import pandas as pd
 
@@ -65,21 +65,21 @@ def table_of_facts(facts: Facts, key: str) -> pd.DataFrame:
 
 
 def with_facts(table: pd.DataFrame, key: str, facts: Facts) -> pd.DataFrame:
-    """Return a table in which some objects have exactly these features.
+    """Return a table in which some objects have exactly the given features.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        A row an object.
+        One row per object.
     key : str
         The column of ids.
     facts : mapping of int to mapping of str
-        By id; an empty mapping takes the object's row away.
+        Features by id. An empty mapping removes the object's row.
 
     Returns
     -------
     pandas.DataFrame
-        A new table; other rows are as they were.
+        A new table. Other rows are unchanged.
     """
     import pandas as pd
 
@@ -92,7 +92,7 @@ def with_facts(table: pd.DataFrame, key: str, facts: Facts) -> pd.DataFrame:
 
 
 def _plain(value: Any) -> Any:
-    """Return a cell as JSON holds it; None where it is empty."""
+    """Return a cell as a JSON-serialisable value; None if it is empty."""
     if isinstance(value, str):
         return value or None
     if value is None or value != value:

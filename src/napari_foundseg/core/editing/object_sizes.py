@@ -1,4 +1,4 @@
-"""How many pixels each object of a label image has, kept up to date step by step."""
+"""The number of pixels of each object of a label image, updated with each step."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Census:
     Parameters
     ----------
     sizes : dict of int to int
-        Number of pixels of each id; 0 is background and left out.
+        Number of pixels by id; 0 is background and left out.
     """
 
     def __init__(self, sizes: dict[int, int]) -> None:
@@ -27,7 +27,7 @@ class Census:
 
     @classmethod
     def of(cls, labels: NDArray[Any]) -> Census:
-        """Count the pixels of a label image.
+        """Return the census of a label image.
 
         Parameters
         ----------
@@ -37,14 +37,14 @@ class Census:
         return cls(label_sizes(labels))
 
     def copy(self) -> Census:
-        """Return the same, for another thread."""
+        """Return a copy, for another thread."""
         copied = Census({})
         copied._sizes = dict(self._sizes)
         return copied
 
     @property
     def largest(self) -> int:
-        """The largest id in use; 0 where there is no object."""
+        """The largest id in use; 0 if there is no object."""
         return max(self._sizes, default=0)
 
     @property
@@ -58,12 +58,12 @@ class Census:
         Returns
         -------
         int
-            0 where there is no such object.
+            0 if there is no such object.
         """
         return self._sizes.get(label, 0)
 
     def total(self, labels: Iterable[int]) -> int:
-        """Return the number of pixels of several objects together."""
+        """Return the total number of pixels of several objects."""
         size = self._sizes.get
         return sum(size(label, 0) for label in labels)
 
@@ -73,7 +73,7 @@ class Census:
         Returns
         -------
         set of int
-            The ids that came or went by it.
+            The objects that appeared or disappeared.
         """
         gains: dict[int, int] = {}
         for part in parts:

@@ -1,4 +1,4 @@
-"""Edits of one slice of a volume, and how many slices an edit changes."""
+"""Edits of one slice of a volume, and the number of slices that an edit changes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["changed_slices", "in_box"]
 
 
 def in_box(pieces: Iterable[tuple[SliceBox, Labels]], box: SliceBox) -> Pieces:
-    """Return the pieces of an edit of a box of a label image as pieces of the label image."""
+    """Convert pieces from coordinates of a box to coordinates of the whole label image."""
     return [
         (tuple(slice(part.start + b.start, part.stop + b.start) for part, b in zip(where, box, strict=True)), values)
         for where, values in pieces
@@ -22,7 +22,7 @@ def in_box(pieces: Iterable[tuple[SliceBox, Labels]], box: SliceBox) -> Pieces:
 
 
 def changed_slices(labels: Labels, pieces: Iterable[tuple[SliceBox, Labels]], plane: Sequence[int]) -> int:
-    """Count the slices that an edit changes; `plane`: the two axes of a slice."""
+    """Count the slices that an edit changes. `plane` has the two axes of a slice."""
     across = [axis for axis in range(labels.ndim) if axis not in plane]
     changed = np.zeros([labels.shape[axis] for axis in across], bool)
     if not across or not prod(changed.shape):

@@ -1,4 +1,4 @@
-"""Shapes between two shapes: their signed distances, brought to one place and size, and blended linearly."""
+"""Shapes between two shapes, by linear blending of their signed distances after moving and scaling them."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ __all__ = ["blended_shapes"]
 Bool = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
-#: How far the area of a shape may lie beyond those of the two, as a fraction.
+#: Fraction by which the area of a shape may be outside the range of the two areas.
 _BEYOND = 0.1
-#: Pixels around the shapes, for shapes that touch the edge.
+#: Pixels of padding, for shapes that touch the edge.
 _MARGIN = 2
 
 
 def blended_shapes(first: Bool, last: Bool, count: int, spacing: Sequence[float]) -> Iterator[Bool]:
-    """Iterate over shapes at equal steps between two.
+    """Iterate over shapes at equal steps between two shapes.
 
     Parameters
     ----------
     first, last : ndarray of bool
-        Two shapes of pixels, of the same box.
+        The two shapes, in the same box.
     count : int
         Number of shapes between them.
     spacing : sequence of float
@@ -34,7 +34,7 @@ def blended_shapes(first: Bool, last: Bool, count: int, spacing: Sequence[float]
     Yields
     ------
     ndarray of bool
-        With an area between those of the two.
+        A shape with an area between those of the two; with holes, up to a tenth beyond.
     """
     shapes = [np.pad(shape, _MARGIN) for shape in (first, last)]
     core = (slice(_MARGIN, -_MARGIN),) * first.ndim
@@ -44,7 +44,7 @@ def blended_shapes(first: Bool, last: Bool, count: int, spacing: Sequence[float]
         part = number / (count + 1)
         shape = whole.between(part, core)
         if holes is not None:
-            # A hole that moves is followed as a shape; blended with its object it would close on the way.
+            # Blend a moving hole as a separate shape. Blended with its object, it would close on the way.
             with_holes = filled.between(part, core) & ~holes.between(part, core)
             if whole.low * (1 - _BEYOND) <= np.count_nonzero(with_holes) <= whole.high * (1 + _BEYOND):
                 shape = with_holes
@@ -52,7 +52,7 @@ def blended_shapes(first: Bool, last: Bool, count: int, spacing: Sequence[float]
 
 
 def _outlines_and_holes(shapes: Sequence[Bool], spacing: Sequence[float]) -> tuple[_Pair, _Pair | None]:
-    """Return the shapes without their holes, and the holes; None where not both have any."""
+    """Return the shapes without their holes, and the holes; None for the holes unless both shapes have some."""
     filled = [_filled(shape) for shape in shapes]
     holes = [whole & ~shape for whole, shape in zip(filled, shapes, strict=True)]
     pair = _Pair.of(filled[0], filled[1], spacing)
@@ -74,7 +74,7 @@ def _filled(shape: Bool) -> Bool:
 
 @dataclass(frozen=True, eq=False)
 class _Pair:
-    """The signed distances of two shapes, where they are and how large."""
+    """The signed distances, centroids, radii and areas of two shapes."""
 
     distances: tuple[Floats, Floats]
     middles: tuple[Floats, Floats]
@@ -96,7 +96,7 @@ class _Pair:
         )
 
     def between(self, part: float, core: tuple[slice, ...]) -> Bool:
-        """Return the shape at a part of the way from the first to the last."""
+        """Return the shape at a fraction `part` of the way from the first to the last."""
         middle = (1 - part) * self.middles[0] + part * self.middles[1]
         radius = (1 - part) * self.radii[0] + part * self.radii[1]
         one, other = (
@@ -109,7 +109,7 @@ class _Pair:
         wanted = min(max(area, self.low), self.high)
         if area == wanted:
             return shape
-        # Shapes that cross or part would vanish on the way, or swell: the deepest pixels of the right number.
+        # Shapes that cross or divide could vanish or swell on the way: choose as many of the deepest pixels as wanted.
         chosen = np.zeros(score.size, bool)
         chosen[np.argsort(-score, axis=None, kind="stable")[:wanted]] = True
         return chosen.reshape(score.shape)
@@ -121,20 +121,20 @@ def _signed_distance(shape: Bool, spacing: Sequence[float]) -> Floats:
 
     inside = ndimage.distance_transform_edt(shape, sampling=spacing)
     outside = ndimage.distance_transform_edt(~shape, sampling=spacing)
-    # The outline lies between pixels.
+    # The outline is between pixels.
     half = min(spacing) / 2
     return np.asarray(np.where(shape, inside - half, half - outside))
 
 
 def _place(shape: Bool, spacing: Sequence[float]) -> tuple[Floats, float]:
-    """Return a shape's centroid in pixels, and the root mean square of distances to it."""
+    """Return a shape's centroid in pixels, and the root mean square of the distances to it."""
     pixels = np.argwhere(shape)
     middle = pixels.mean(0)
     return middle, float(np.sqrt((((pixels - middle) * spacing) ** 2).sum(1).mean()))
 
 
 def _moved(distance: Floats, middle: Floats, to: Floats, scale: float) -> Floats:
-    """Return the distances of the shape moved to another place and scaled about it."""
+    """Return the distances of a shape after moving it to another place and scaling it."""
     from scipy import ndimage
 
     if scale == 1 and (middle == to).all():

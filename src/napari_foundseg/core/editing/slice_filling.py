@@ -1,4 +1,4 @@
-"""Filling the slices between those in which an object is painted."""
+"""Fill the slices between those in which an object is painted."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ __all__ = ["FilledSlices", "axis_with_gaps", "fill_between_slices", "slices_text
 
 @dataclass
 class FilledSlices:
-    """What was filled.
+    """The result of `fill_between_slices`.
 
     Attributes
     ----------
     pieces : list of (tuple of slice, ndarray)
-        To be written.
+        The pieces to write.
     slices : dict of int to list of int
         The slices in which each object gains pixels.
     spared : int
-        Pixels that belong to other objects, and stayed with them.
+        Number of pixels that were not filled because they belong to other objects.
     """
 
     pieces: Pieces = field(default_factory=list)
@@ -42,12 +42,12 @@ class FilledSlices:
 def axis_with_gaps(
     labels: NDArray[Any], ids: Sequence[int], axes: Sequence[int], point: Sequence[int], spacing: Spacing
 ) -> int:
-    """Return the axis along which objects are painted in the fewest of their slices.
+    """Return the axis along which the objects are painted in the smallest share of slices between first and last.
 
     Parameters
     ----------
     axes : sequence of int
-        The axes in question; the first where none has gaps.
+        The axes to compare. The first is returned if none has gaps.
     point : sequence of int
         As for `fill_between_slices`.
     """
@@ -75,17 +75,17 @@ def fill_between_slices(
     labels : ndarray of int
         The label image.
     ids : sequence of int
-        The objects; a later one spares the pixels that an earlier one gets.
+        The objects. Pixels that an earlier one gets are not overwritten by a later one.
     axis : int
         The axis of the slices.
     point : sequence of int
-        An index for each axis; other axes along which objects do not go on (time) are held there.
+        An index for each axis. It selects the point on other axes along which objects do not extend (time).
     spacing : sequence of float or None
         One for each axis, as in `core.editing.edits`.
     letters : str
-        The axes' letters, for errors.
+        The letters of the axes, for errors.
     progress : EditProgress, optional
-        Hears how many slices are done.
+        Gets the share of gaps that are filled.
 
     Raises
     ------
@@ -150,7 +150,7 @@ def _why_nothing(label: int, painted: NDArray[Any], letter: str) -> str:
 
 
 def _part_at(shape: Sequence[int], axis: int, point: Sequence[int], spacing: Spacing) -> SliceBox:
-    """Return the part of the array at a point in time."""
+    """Return the part of the array at a point in time, as a slice for each axis."""
     return tuple(
         slice(p, p + 1) if s is None and i != axis else slice(0, n)
         for i, (n, p, s) in enumerate(zip(shape, point, spacing, strict=True))
@@ -158,7 +158,7 @@ def _part_at(shape: Sequence[int], axis: int, point: Sequence[int], spacing: Spa
 
 
 def _painted(own: NDArray[np.bool_], axis: int) -> NDArray[Any]:
-    """Return the slices along an axis with a pixel."""
+    """Return the slices along an axis that have a pixel."""
     return np.flatnonzero(own.any(axis=tuple(i for i in range(own.ndim) if i != axis)))
 
 

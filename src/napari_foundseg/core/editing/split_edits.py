@@ -1,6 +1,6 @@
-"""Edits that divide an object: between clicks, as parts that were found elsewhere, along a line.
+"""Edits that divide an object: between clicks, into given parts, or along a line.
 
-As for `edits`, each function returns pieces to be written as one step.
+As in `edits`, each function returns pieces to be written as one step.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ def split(
     picture: Callable[[SliceBox], NDArray[Any]] | None = None,
     evidence: Callable[[SliceBox], Evidence | None] | None = None,
 ) -> Pieces:
-    """Divide an object between points: at its waist, at edges of the picture and where a model sees borders.
+    """Divide an object between points: at its waist, at edges of the picture and at borders that a model detects.
 
     Parameters
     ----------
     labels : ndarray of int
         The label image.
     points : sequence of sequence of float
-        Two or more positions in the array, one anywhere in each part; those on one pixel count once.
+        Two or more positions in the array, one anywhere in each part. Positions on the same pixel count once.
     spacing : sequence of float or None
-        One for each axis. At other times than those of the points the object stays whole and keeps its id.
+        One for each axis. At times without a point the object stays whole and keeps its id.
     free : int
-        The id from which on none is in use.
+        The first id after all ids in use.
     picture : callable, optional
-        Takes a box of the array and returns the brightness there; without it the outline alone decides.
+        Takes a box of the array and returns the brightness there. Without it, only the outline is used.
     evidence : callable, optional
-        Takes a box of the array and returns what a model sees there, of the points in the order of `clicked_pixels`.
+        Takes a box of the array and returns a model's evidence there, for the points in the order of `clicked_pixels`.
 
     Returns
     -------
     list of (tuple of slice, ndarray)
-        The part of the first point keeps the id, the others get free ones.
+        One piece. The part of the first point keeps the id; the others get free ones.
 
     Raises
     ------
@@ -86,30 +86,30 @@ def split(
 
 
 def split_as(labels: Labels, label: int, box: SliceBox, parts: NDArray[Any], free: int) -> Pieces:
-    """Divide an object into parts that were found elsewhere.
+    """Divide an object into given parts.
 
     Parameters
     ----------
     labels : ndarray of int
         The label image.
     box : tuple of slice
-        Where the parts lie.
+        The box of the parts.
     parts : ndarray of int
-        The part of each pixel of the box: 1 keeps the id, the others get free ones; 0 outside the object.
+        The part of each pixel of the box. Part 1 keeps the id; the others get free ones; 0 is outside the object.
     free : int
-        The id from which on none is in use.
+        The first id after all ids in use.
 
     Raises
     ------
     PromptError
-        If the object does not have the pixels of the parts any more.
+        If the object no longer has exactly the pixels of the parts.
     """
     check_unchanged(labels, label, box, parts)
     return [(box, _numbered(labels[box], parts > 0, parts, 1, free))]
 
 
 def check_unchanged(labels: Labels, label: int, box: SliceBox, mask: NDArray[Any]) -> None:
-    """Raise a PromptError unless an object has just the pixels of a mask in a box."""
+    """Raise `PromptError` unless an object has exactly the pixels of a mask in a box."""
     now = box_of(labels, [label])
     inside = now is not None and len(now) == len(box)
     inside = inside and all(
@@ -122,7 +122,7 @@ def check_unchanged(labels: Labels, label: int, box: SliceBox, mask: NDArray[Any
 
 
 def clicked_pixels(labels: Labels, label: int, points: Sequence[Sequence[float]]) -> list[tuple[int, ...]]:
-    """Return the pixels of an object that are clicked to split it, each once.
+    """Return the clicked pixels of an object to split, each once.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def clicked_pixels(labels: Labels, label: int, points: Sequence[Sequence[float]]
     Raises
     ------
     PromptError
-        If there are fewer than two, or one is outside the object.
+        If there are fewer than two pixels, or one is outside the object.
     """
     pixels = list(dict.fromkeys(tuple(int(np.floor(c + 0.5)) for c in point) for point in points))
     if len(pixels) < 2:
@@ -149,7 +149,7 @@ def clicked_pixels(labels: Labels, label: int, points: Sequence[Sequence[float]]
 
 
 def object_box(labels: Labels, label: int, spacing: Spacing) -> SliceBox:
-    """Return the box of an object that is to be split, with a pixel around it but along time."""
+    """Return the box of an object to split, with a margin of one pixel along each axis except time."""
     return box_with(labels, [label], [0 if s is None else 1 for s in spacing])
 
 
@@ -163,14 +163,14 @@ def split_by_line(
     labels : ndarray of int
         The label image.
     plane : tuple of int
-        The axes that the line was drawn in; it cuts through all of the others.
+        The axes in which the line was drawn. It cuts through all other axes.
     free : int
-        The id from which on none is in use.
+        The first id after all ids in use.
 
     Returns
     -------
     list of (tuple of slice, ndarray)
-        The largest part keeps the id.
+        One piece. The largest part keeps the id.
 
     Raises
     ------
@@ -196,7 +196,7 @@ def split_by_line(
 
 
 def _numbered(values: Labels, own: NDArray[np.bool_], parts: NDArray[Any], keeps: int, free: int) -> NDArray[Any]:
-    """Give the parts but one ids from `free` on."""
+    """Return labels in which all parts except `keeps` have ids from `free` on."""
     others = [int(i) for i in np.unique(parts[own]) if i not in (0, keeps)]
     out = values.astype(np.uint64)
     for i, part in enumerate(others):
@@ -207,7 +207,7 @@ def _numbered(values: Labels, own: NDArray[np.bool_], parts: NDArray[Any], keeps
 def _from_segment(
     shape: tuple[int, ...], plane: tuple[int, int], start: NDArray[np.float64], end: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return the distance of each pixel to a line's segment, counted in the plane's two axes."""
+    """Return the distance of each pixel to a line segment, measured in the plane's two axes."""
     axes = [np.arange(shape[axis], dtype=float).reshape([-1 if a == axis else 1 for a in range(len(shape))])
             for axis in plane]  # fmt: skip
     along = end - start

@@ -1,13 +1,13 @@
-"""Dividing an object between clicks: a random walk from the summits that the clicks climb to.
+"""Divide an object between clicks, by a random walk from summits near the clicks.
 
-A click says which part is meant, not where its middle is. From each click the depth of the object, its distance to
-the border, is climbed to a summit; the disc around the summit and the way to it belong to the click. Every other pixel
-belongs to the click whose disc a random walk from it reaches first most often (Grady, IEEE PAMI 28, 1768-1783, 2006).
-The walk passes a waist seldom, since steps are as likely as the object is deep there, and an edge of the picture
-seldom, since they grow less likely with the difference of brightness. A cut is short where nothing else decides.
+A click marks a part, but not its middle. The depth of a pixel is its distance to the object's border. From each click,
+a path climbs the depth to a summit. The path and a disc around the summit belong to the click. Every other pixel
+belongs to the click whose disc or path a random walk from it most often reaches first (Grady, IEEE PAMI 28, 1768-1783,
+2006). The walk seldom passes a waist, since a step is as likely as the object is deep there. It seldom passes an edge
+of the picture, since a difference in brightness makes a step less likely. Where nothing else decides, the cut is short.
 
-What a model sees may be given (`Evidence`): steps grow less likely at the borders that it sees, and its scores of the
-parts are added to the logarithm of the walk's shares. What it takes for another part is not a start of a click's.
+A model may add evidence (`Evidence`). Steps are less likely at the borders that it detects, and its scores of the parts
+are added to the logarithm of the walk's shares. A pixel that it assigns to another part is not a start for the click.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from numpy.typing import NDArray
 
 __all__ = ["Evidence", "divide"]
 
-#: Pixels of the smoothing of the depth, in the order in which they are tried until each click has a summit of its own.
+#: Smoothing of the depth in pixels. The values are tried in this order until each click has its own summit.
 _SMOOTHING = (1.5, 1.0, 0.7, 0.5)
-#: Share of the depth at a summit that the disc of its click reaches, without and with what a model sees.
+#: Radius of a click's disc as a share of the depth at its summit, without and with a model's evidence.
 _DISC = 0.6
 _DISC_SEEN = 0.75
-#: Difference in brightness to the click, in ranges of the object, at which its way and disc end without a model.
+#: Without a model, a click's path and disc end where the brightness differs from the click by this share of the range.
 _ALIKE = 0.5
-#: How much less likely a step becomes over a difference in brightness of the object's whole range, as an exponent.
+#: Negative exponent of a step's likelihood over a difference in brightness of the object's whole range.
 _CONTRAST = 9.0
-#: How much less likely a step becomes where a model is sure of a border, as an exponent. This and the next three were
+#: Negative exponent of a step's likelihood where a model is sure of a border. This and the next three values were
 #: chosen on `val` and `train`.
 _BORDER = 8.0
-#: Weight of a model's scores beside the logarithm of the walk's shares, and where both end.
+#: Weight of a model's scores relative to the logarithm of the walk's shares, and the values at which both are clipped.
 _TRUST = 0.12
 _SUREST = 6.0
 _LEAST_SHARE = 1e-3
-#: Least probability of a part at which a pixel may be a start of it; of scores that are halved.
+#: Least probability of a part for a pixel that starts it. Probabilities are computed from halved scores.
 _OWN = 0.3
-#: Pixels by which the picture is smoothed.
+#: Smoothing of the picture in pixels.
 _NOISE = 0.7
 #: Likelihood of the least likely step.
 _LEAST = 1e-6
-#: Pixels of a box from which on it is divided at a coarser grid.
+#: A box with more pixels than this is divided on a coarser grid.
 _MOST = 40_000
 
 Bool = NDArray[np.bool_]
@@ -54,27 +54,27 @@ Place = tuple[int, ...]
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What a model sees in an object.
+    """A model's evidence about the parts of an object.
 
     Parameters
     ----------
     borders : (*shape) ndarray of float, optional
-        Of the mask's shape: 1 on a border between objects, towards 0 deep in one.
+        In the mask's shape: 1 on a border between objects, towards 0 deep in an object.
     scores : (clicks, *shape) ndarray of float, optional
-        Logits of the part of each click; equal where nothing is known.
+        Logits of the part of each click; equal where the model has no evidence.
     """
 
     borders: NDArray[Any] | None = None
     scores: NDArray[Any] | None = None
 
     def of_clicks(self, index: tuple[Any, ...], clicks: Sequence[int]) -> Evidence:
-        """Return what is seen in a part of the array, of some of the clicks."""
+        """Return the evidence in a part of the array, for some of the clicks."""
         borders = None if self.borders is None else self.borders[index]
         scores = None if self.scores is None else self.scores[(list(clicks), *index)]
         return Evidence(borders, scores)
 
     def coarser(self, steps: Sequence[int]) -> Evidence:
-        """Return the means of blocks of pixels."""
+        """Return the evidence averaged over blocks of pixels."""
         borders = None if self.borders is None else _blocks(self.borders.astype(float), steps)
         scores = None if self.scores is None else np.stack([_blocks(s.astype(float), steps) for s in self.scores])
         return Evidence(borders, scores)
@@ -92,20 +92,20 @@ def divide(
     Parameters
     ----------
     mask : ndarray of bool
-        The object, with background around it but at the edges of the image, beyond which it goes on.
+        The object, with a margin of background except at the edges of the image, beyond which it continues.
     clicks : sequence of tuple of int
         Pixels of the object, all different.
     spacing : sequence of float
         The size of a pixel along each axis.
     picture : ndarray, optional
-        Brightness, of the mask's shape.
+        Brightness, in the mask's shape.
     evidence : Evidence, optional
-        What a model sees.
+        Evidence from a model.
 
     Returns
     -------
     ndarray of int32
-        1 for the part of the first click and so on, 0 outside the object. Each click is in its part. A piece of the
+        1 for the part of the first click and so on; 0 outside the object. Each click is in its part. A piece of the
         object that is not connected with any click belongs to the nearest part.
     """
     steps = _strides(mask.shape, spacing)
@@ -117,7 +117,7 @@ def divide(
 
 
 def _strides(shape: tuple[int, ...], spacing: Sequence[float]) -> list[int]:
-    """Return the pixels along each axis that are looked at as one: the finest axes first, until few are left."""
+    """Return the pixels to combine along each axis. The finest axes are coarsened first, until few pixels are left."""
     steps = [1] * len(shape)
     while np.prod([-(-n // s) for n, s in zip(shape, steps, strict=True)]) > _MOST:
         sizes = [s * k if n >= 8 * k else np.inf for n, s, k in zip(shape, spacing, steps, strict=True)]
@@ -133,14 +133,14 @@ def _shares(
     evidence: Evidence | None,
     steps: Sequence[int],
 ) -> Floats:
-    """Return how much each pixel belongs to each click, (clicks, *shape)."""
+    """Return how strongly each pixel belongs to each click, (clicks, *shape)."""
     from scipy import ndimage
 
     if max(steps) == 1:
         return _walked(mask, clicks, spacing, picture, evidence)
     places = [tuple(c // k for c, k in zip(click, steps, strict=True)) for click in clicks]
     if len(set(places)) < len(places):
-        # Clicks this near to one another: what is nearest to which.
+        # The clicks are in the same block: use the distance to each click.
         far = np.stack([_distances(mask.shape, click, spacing) for click in clicks])
         return -far
     coarse = _blocks(mask.astype(float), steps)
@@ -148,7 +148,7 @@ def _shares(
     seen = None if picture is None else _blocks(np.where(mask, picture, 0.0), steps) / np.maximum(coarse, 1e-9)
     sizes = [s * k for s, k in zip(spacing, steps, strict=True)]
     shares = _walked(inside, places, sizes, seen, None if evidence is None else evidence.coarser(steps))
-    # Between the centres of blocks, of those in the object only.
+    # Interpolate between the centres of blocks, using only blocks in the object.
     at = np.meshgrid(
         *((np.arange(n) + 0.5) / k - 0.5 for n, k in zip(mask.shape, steps, strict=True)), indexing="ij", sparse=True
     )
@@ -172,7 +172,7 @@ def _walked(
     picture: NDArray[Any] | None,
     evidence: Evidence | None,
 ) -> Floats:
-    """Solve the random walk on one grid: how often it reaches each click first, and what a model adds."""
+    """Solve the random walk on one grid: how often it reaches each click first, plus a model's scores."""
     from scipy import ndimage
 
     depth = np.asarray(ndimage.distance_transform_edt(_bordered(mask), sampling=spacing)[(slice(1, -1),) * mask.ndim])
@@ -180,7 +180,7 @@ def _walked(
     if evidence is None:
         seeds = _seeds(mask, depth, clicks, spacing, bright, _DISC)
     else:
-        # What looks different may be one part all the same: a model knows better.
+        # Pixels of different brightness may still be one part. The model's evidence decides that better.
         seeds = _own(_seeds(mask, depth, clicks, spacing, None, _DISC_SEEN), clicks, evidence.scores)
     borders = None if evidence is None else evidence.borders
     starts, ends, ease = _steps(mask, depth, spacing, bright, borders)
@@ -195,7 +195,7 @@ def _walked(
 def _steps(
     mask: Bool, depth: Floats, spacing: Sequence[float], bright: Floats | None, borders: NDArray[Any] | None
 ) -> tuple[NDArray[Any], NDArray[Any], Floats]:
-    """Return the steps between neighbours in an object: from which of its pixels, to which, how likely."""
+    """Return the steps between neighbouring pixels of an object: start pixels, end pixels and likelihoods."""
     number = np.full(mask.shape, -1)
     number[mask] = np.arange(np.count_nonzero(mask))
     starts: list[NDArray[Any]] = []
@@ -215,7 +215,7 @@ def _steps(
 
 
 def _own(seeds: NDArray[np.int32], clicks: Sequence[Place], scores: NDArray[Any] | None) -> NDArray[np.int32]:
-    """Take away from what belongs to each click what a model takes for another part."""
+    """Remove pixels from the seeds of each click that a model assigns to another part."""
     if scores is None:
         return seeds
     powers = np.exp((scores - scores.max(0)) / 2.0)
@@ -228,12 +228,12 @@ def _own(seeds: NDArray[np.int32], clicks: Sequence[Place], scores: NDArray[Any]
 
 
 def _bordered(mask: Bool) -> Bool:
-    """Let the object go on beyond the edges of the array."""
+    """Pad the mask by one pixel, so that the object continues beyond the edges of the array."""
     return np.pad(mask, 1, mode="edge") if not mask.all() else np.pad(mask, 1)
 
 
 def _brightness(mask: Bool, picture: NDArray[Any]) -> Floats | None:
-    """Return the smoothed picture in ranges of the object; None where it is of one brightness."""
+    """Return the smoothed picture, divided by its range in the object; None if the object has uniform brightness."""
     from scipy import ndimage
 
     smooth = np.asarray(ndimage.gaussian_filter(picture.astype(float), _NOISE))
@@ -244,7 +244,7 @@ def _brightness(mask: Bool, picture: NDArray[Any]) -> Floats | None:
 def _seeds(
     mask: Bool, depth: Floats, clicks: Sequence[Place], spacing: Sequence[float], seen: Floats | None, share: float
 ) -> NDArray[np.int32]:
-    """Return what belongs to each click from the start: its way to the summit and the disc there."""
+    """Return the pixels that belong to each click from the start: its path to the summit and the disc there."""
     from scipy import ndimage
 
     ways = _ways(mask, depth, clicks, spacing, seen)
@@ -267,7 +267,10 @@ def _seeds(
 def _ways(
     mask: Bool, depth: Floats, clicks: Sequence[Place], spacing: Sequence[float], seen: Floats | None
 ) -> list[list[Place]]:
-    """Climb from each click to a summit of its own, or to where the picture looks different; else stay."""
+    """Climb from each click to its own summit, or until the picture looks different.
+
+    If summits coincide at every smoothing, each path stays at its click.
+    """
     from scipy import ndimage
 
     for radius in _SMOOTHING:
@@ -279,7 +282,7 @@ def _ways(
 
 
 def _alike(way: list[Place], seen: Floats | None) -> list[Place]:
-    """End a way where the picture does not look like its start any more."""
+    """Cut a path where the picture no longer looks like its start."""
     if seen is None:
         return way
     far = np.abs(seen[tuple(np.transpose(way))] - seen[way[0]]) > _ALIKE
@@ -287,7 +290,7 @@ def _alike(way: list[Place], seen: Floats | None) -> list[Place]:
 
 
 def _climb(height: Floats, mask: Bool, start: Place) -> list[Place]:
-    """Return the pixels from one up to a summit, always to the highest neighbour."""
+    """Return the pixels of a path from `start` to a summit, always to the highest neighbour."""
     way = [start]
     while True:
         here = way[-1]
@@ -308,7 +311,7 @@ def _distances(shape: tuple[int, ...], place: Place, spacing: Sequence[float]) -
 def _neighbours(
     shape: tuple[int, ...], spacing: Sequence[float]
 ) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...], float]]:
-    """Iterate over the steps to half of a pixel's neighbours: from where, to where, how far."""
+    """Iterate over the steps to half of a pixel's neighbours: start slices, end slices and length."""
     for step in product((-1, 0, 1), repeat=len(shape)):
         if step > (0,) * len(shape):
             one = tuple(slice(max(0, -d), n - max(0, d)) for d, n in zip(step, shape, strict=True))
@@ -317,7 +320,7 @@ def _neighbours(
 
 
 def _harmonic(starts: NDArray[Any], ends: NDArray[Any], ease: Floats, seeds: NDArray[np.int32], count: int) -> Floats:
-    """Return the share of walks from each pixel that reach each of the seeds 1 to `count` first."""
+    """Return the share of walks from each pixel that first reach each of the seeds 1 to `count`."""
     from scipy.sparse import coo_array, diags_array
     from scipy.sparse.linalg import cg
 
@@ -330,7 +333,7 @@ def _harmonic(starts: NDArray[Any], ends: NDArray[Any], ease: Floats, seeds: NDA
         return shares
     both = (np.concatenate([starts, ends]), np.concatenate([ends, starts]))
     graph = coo_array((np.concatenate([ease, ease]), both), (n, n)).tocsr()
-    # A pixel without a way to a seed gets no share.
+    # A pixel without a path to a seed gets no share.
     total = np.asarray(graph.sum(1)).ravel() + 1e-12
     matrix = (diags_array(total) - graph).tocsr()[free]
     inner = matrix[:, free]
@@ -344,7 +347,7 @@ def _harmonic(starts: NDArray[Any], ends: NDArray[Any], ease: Floats, seeds: NDA
 def _tidied(
     mask: Bool, parts: NDArray[np.int32], clicks: Sequence[Place], spacing: Sequence[float]
 ) -> NDArray[np.int32]:
-    """Give what is not connected with the click of its part to the part that it touches, or the nearest."""
+    """Give pixels that are not connected with their part's click to the part that they touch, or to the nearest."""
     from scipy import ndimage
     from skimage.segmentation import watershed
 

@@ -1,4 +1,4 @@
-"""What a step changes in what is known of objects."""
+"""Changes of the facts about objects that an edit step causes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["changed_facts", "edited_ids"]
 
 
 def edited_ids(parts: Sequence[Difference]) -> set[int]:
-    """Return the objects that lose or gain pixels."""
+    """Return the ids of the objects that lose or gain pixels."""
     return {label for part in parts for label in part.ids if label > 0}
 
 
@@ -29,9 +29,9 @@ def changed_facts(
     before: Facts,
     known: Facts,
 ) -> tuple[dict[int, Any], dict[int, Any]]:
-    """Return what was known, and what is known from now on, of the objects of which that changes with a step.
+    """Return the facts before and after a step, of the objects whose facts the step changes.
 
-    Ids are reused: facts about an object are removed with it, and those of an edited one measured again.
+    Ids are reused, so the facts about an object are removed with it. Those of an edited object are measured again.
 
     Parameters
     ----------
@@ -42,15 +42,15 @@ def changed_facts(
     columns : collection of str
         The columns of the table of facts; only these are measured.
     parts : sequence of Difference
-        What the step changes.
+        The pixels that the step changes.
     turned : collection of int
-        The objects that appear or disappear with it.
+        The objects that appear or disappear with the step.
     size : callable
         Returns the number of pixels of an object after the step.
     before : mapping of int to mapping of str
-        What was known of all these objects.
+        The former facts about all these objects.
     known : mapping of int to mapping of str
-        What the step says of objects.
+        The facts that the step itself sets.
     """
     given = {i: _without_empty(known.get(i, {})) for i in {*turned, *known}}
     there = [label for label in sorted(edited_ids(parts)) if size(label)]
@@ -61,5 +61,5 @@ def changed_facts(
 
 
 def _without_empty(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return facts without empty ones."""
+    """Return facts without empty values."""
     return {name: value for name, value in facts.items() if value not in ("", None) and value == value}

@@ -1,4 +1,4 @@
-"""Painted marks as prompts: thin ones are strokes and become points along their middle, others are areas."""
+"""Painted marks as prompts. Thin marks are strokes and become points along their middle; others are areas."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from numpy.typing import NDArray
 
 __all__ = ["is_stroke", "medial_points"]
 
-#: Longest side that is processed pixel by pixel; larger masks are reduced to blocks of pixels first.
+#: Longest side that is processed at full resolution. Larger masks are reduced to blocks of pixels first.
 _LONGEST = 512
 
 
 def is_stroke(mask: NDArray[np.bool_], brush: float) -> bool:
-    """Tell a stroke from an area that was filled.
+    """Tell whether a mark is a stroke of the brush, and not a filled area.
 
     Parameters
     ----------
     mask : (M, N) ndarray of bool
-        One connected part, with a pixel in it.
+        One connected part with at least one pixel.
     brush : float
         The brush's diameter in pixels.
 
     Returns
     -------
     bool
-        Whether no disc fits into it that is half as wide again as the brush, as where two strokes cross.
+        True if no disc 1.5 times as wide as the brush fits into it. Even where two strokes cross, no such disc fits.
     """
     from scipy import ndimage
 
@@ -36,19 +36,19 @@ def is_stroke(mask: NDArray[np.bool_], brush: float) -> bool:
 
 
 def medial_points(mask: NDArray[np.bool_], apart: float, most: int) -> NDArray[np.float64]:
-    """Return points along the middle of a stroke, evenly spread.
+    """Return evenly spread points along the middle of a stroke.
 
     Parameters
     ----------
     mask : (M, N) ndarray of bool
-        One connected part, with a pixel in it.
+        One connected part with at least one pixel.
     apart : float
-        Least distance in pixels between two of them.
+        Least distance in pixels between two points.
 
     Returns
     -------
     (K, 2) ndarray of float
-        Rows and columns of pixels of the mask; one where the stroke is shorter than `apart`.
+        Rows and columns of pixels of the mask. A stroke shorter than `apart` gets one point.
     """
     from skimage.morphology import skeletonize
 
@@ -56,7 +56,7 @@ def medial_points(mask: NDArray[np.bool_], apart: float, most: int) -> NDArray[n
     middle = np.argwhere(skeletonize(np.pad(small, 1))) - 1
     if not len(middle):
         middle = np.argwhere(small)
-    # Farthest-point sampling, from one end on.
+    # Sample the farthest points, starting at one end.
     centre = middle.mean(0)
     reach = np.linalg.norm(middle - centre, axis=1)
     if step * 2 * reach.max() < apart:

@@ -15,7 +15,7 @@ __all__ = ["check_film", "film_frames", "frame_axes", "frame_pixel", "write_fram
 
 
 def check_film(axes: str, shape: tuple[int, ...]) -> None:
-    """Raise an AxesError if a label image has no time axis, or axes beside time, depth, rows and columns."""
+    """Raise `AxesError` if a label image has no time axis, or has axes other than T, Z, Y and X."""
     if len(axes) != len(shape):
         raise AxesError(f"axes={axes!r} names {len(axes)} axes, but the labels have {len(shape)} (shape {shape}).")
     if "T" not in axes:
@@ -31,12 +31,12 @@ def check_film(axes: str, shape: tuple[int, ...]) -> None:
 
 
 def frame_axes(axes: str) -> str:
-    """Return the axes of a frame, in the order in which frames are given: ``ZYX`` or ``YX``."""
+    """Return the axes of a frame in the order of `film_frames`: ``ZYX`` or ``YX``."""
     return "".join(axis for axis in "ZYX" if axis in axes)
 
 
 def film_frames(labels: Any, axes: str) -> Iterator[NDArray[Any]]:
-    """Yield the frames of an array, NumPy or lazy; of a lazy one, one is read at a time."""
+    """Yield the frames of an array, NumPy or lazy. Of a lazy array, one frame is read at a time."""
     at = axes.index("T")
     rest = axes.replace("T", "")
     order = [rest.index(axis) for axis in frame_axes(axes)]
@@ -45,7 +45,7 @@ def film_frames(labels: Any, axes: str) -> Iterator[NDArray[Any]]:
 
 
 def write_frames(out: NDArray[Any], axes: str, frames: Iterable[NDArray[Any]]) -> None:
-    """Write frames, as `film_frames` yields them, into an array."""
+    """Write frames, as `film_frames` yields them, into an array with the given axes."""
     rest = axes.replace("T", "")
     order = [frame_axes(axes).index(axis) for axis in rest]
     planes = np.moveaxis(out, axes.index("T"), 0)
@@ -54,7 +54,7 @@ def write_frames(out: NDArray[Any], axes: str, frames: Iterable[NDArray[Any]]) -
 
 
 def frame_pixel(axes: str, spacing: Mapping[str, float]) -> tuple[float, ...]:
-    """Return the size of a pixel along each axis of a frame, in pixels of X; 1 where it is not known."""
+    """Return the size of a pixel along each axis of a frame, in pixels of X; 1 where it is missing."""
     one = abs(spacing.get("X", 0.0) or spacing.get("Y", 0.0))
     if not one:
         return (1.0,) * len(frame_axes(axes))

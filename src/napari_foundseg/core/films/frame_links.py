@@ -1,7 +1,7 @@
-"""The best links from the tracks that are known to the objects of the next frame, all of them chosen at once.
+"""The best links from open tracks to the objects of the next frame, all chosen at once.
 
-Each object of the frame goes on with one track, is one of two daughters of a track that divides, or begins a new track.
-What is chosen has the least cost in all: a linear program with whole numbers.
+Each object of the frame continues one track, is one of two daughters of a track that divides, or starts a new track.
+The choice has the least total cost (an integer linear program).
 """
 
 from __future__ import annotations
@@ -16,47 +16,46 @@ __all__ = ["Ends", "LinkRule", "Newcomers", "best_links"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-#: Cost of the end or the beginning of a track; of a beginning at the edge of the frame, where objects come in.
+#: Cost of the end of a track, of its start, and of a start at the edge of the frame, where objects come in.
 _END = 0.6
 _BEGINNING = 0.6
 _COMING_IN = 0.45
-#: Weights of distance, size and overlap in the cost of a link; together 1, so that a link within reach is always less
-#: than an end and a beginning.
+#: Weights of distance, size and overlap in the cost of a link. Their sum is 1, so that a link within reach always costs
+#: less than an end and a start.
 _DISTANCE = 0.6
 _SIZE = 0.25
 _OVERLAP = 0.15
-#: Cost of each frame in which an object was missed.
+#: Cost of each frame in which an object was missing.
 _GAP = 0.2
-#: Share of the smaller object that lies on the other from which they are linked however far their centres are.
+#: If at least this share of the smaller object is on the other, they may be linked at any distance of their centres.
 _COVERED = 0.5
-#: Of a division: cost by itself, and the weights of what speaks against it.
+#: Of a division: its own cost, and the weights of the evidence against it.
 _DIVISION = 0.3
 _MIDDLE = 0.4
 _SUM = 0.25
 _UNEVEN = 0.25
 _ASKEW = 0.35
-#: Both daughters together, in sizes of the mother: as expected, and at least and at most. One is no larger than the
-#: mother.
+#: Area of both daughters, in areas of the mother: expected, least and most; and the most of one daughter.
 _BOTH = 1.2
 _LEAST_BOTH = 0.5
 _MOST_BOTH = 2.4
 _ONE = 1.2
-#: A daughter's least share of both.
+#: Least share of a daughter in the area of both.
 _SMALLER = 0.25
 
 
 @dataclass(frozen=True)
 class LinkRule:
-    """What may be linked.
+    """The rule for links.
 
     Parameters
     ----------
     reach : float
         Largest movement from one frame to the next.
     divisions : bool
-        Whether tracks divide.
+        Whether tracks may divide.
     least_area : float
-        Area below which an object is not a daughter.
+        Least area of a daughter.
     """
 
     reach: float
@@ -66,18 +65,18 @@ class LinkRule:
 
 @dataclass(frozen=True, eq=False)
 class Ends:
-    """The ends of the tracks that may go on.
+    """The ends of the tracks that may continue.
 
     Parameters
     ----------
     place, expected : (n, d) ndarray of float
-        Where each was last, and where it is expected in the next frame if it goes on as before.
+        The last place of each track, and its expected place in the next frame if it moves as before.
     area : (n,) ndarray of float
-        Its size of late.
+        Its recent size.
     kind : (n,) ndarray of int
         Its class.
     missed : (n,) ndarray of int
-        In how many frames before the next one it was not seen.
+        Number of frames before the next one in which it was missing.
     """
 
     place: Floats
@@ -105,20 +104,20 @@ def best_links(
     Parameters
     ----------
     ends : Ends
-        Of the tracks.
+        The ends of the tracks.
     found : Newcomers
         The objects.
     shared : dict of (int, int) to int
-        Pixels that the last object of a track and an object have in common.
+        Number of pixels that the last object of a track shares with an object of the next frame.
     rule : LinkRule
-        What may be linked.
+        The rule for links.
 
     Returns
     -------
     list of (int, int)
-        Tracks and the object that each goes on with.
+        Each continued track and its next object.
     list of (int, int, int)
-        Tracks that divide, with their daughters.
+        Each dividing track and its two daughters.
     """
     if not len(ends.area) or not len(found.area):
         return [], []
@@ -129,7 +128,7 @@ def best_links(
     apart = 1 - _overlap(ends, found, shared, one, other)
     link = _DISTANCE * np.minimum(1.0, near) ** 2 + _SIZE * size + _OVERLAP * apart + _GAP * ends.missed[one]
     begin = np.where(found.at_edge, _COMING_IN, _BEGINNING)
-    # What is saved: the end of the track, and the beginning of the object.
+    # A link saves the costs of the end of the track and of a start with the object.
     saved = _END + begin[other] - link
     mothers, first, second, divided = _divisions(ends, found, one, other, rule)
     divided = _END + begin[first] + begin[second] - divided
@@ -139,7 +138,7 @@ def best_links(
 def _candidates(
     ends: Ends, found: Newcomers, shared: dict[tuple[int, int], int], rule: LinkRule
 ) -> tuple[Ints, Ints, Floats]:
-    """Return tracks and objects that may be one, and their distance as a share of the reach."""
+    """Return tracks and objects that may be linked, and their distance as a share of the reach."""
     from scipy.spatial import KDTree
 
     reach = rule.reach * np.sqrt(1 + ends.missed)
@@ -164,7 +163,7 @@ def _overlap(ends: Ends, found: Newcomers, shared: dict[tuple[int, int], int], o
 
 
 def _divisions(ends: Ends, found: Newcomers, one: Ints, other: Ints, rule: LinkRule) -> tuple[Ints, Ints, Ints, Floats]:
-    """Return tracks that may divide, both daughters, and the cost."""
+    """Return tracks that may divide, their first and second daughters, and the costs."""
     rows: list[tuple[int, int, int]] = []
     if rule.divisions:
         large = found.area >= rule.least_area
@@ -199,7 +198,7 @@ def _divisions(ends: Ends, found: Newcomers, one: Ints, other: Ints, rule: LinkR
 def _chosen(
     sizes: tuple[int, int], links: tuple[Ints, Ints, Floats], divisions: tuple[Ints, Ints, Ints, Floats]
 ) -> tuple[list[tuple[int, int]], list[tuple[int, int, int]]]:
-    """Choose the links and divisions that save most; each track and each object is in one of them at most."""
+    """Choose the links and divisions that save most. Each track and each object is in at most one of them."""
     from scipy.optimize import Bounds, LinearConstraint, milp
     from scipy.sparse import coo_array
 
@@ -220,7 +219,7 @@ def _chosen(
         constraints=LinearConstraint(used, ub=1),
     )
     if found.x is None:
-        # The solver has given up: the best links without divisions.
+        # The solver has given up: use the best links without divisions.
         return _assigned(sizes, one, other, saved), []
     taken = np.round(found.x).astype(bool)
     linked = np.flatnonzero(taken[:n])
@@ -232,13 +231,13 @@ def _chosen(
 
 
 def _assigned(sizes: tuple[int, int], one: Ints, other: Ints, saved: Floats) -> list[tuple[int, int]]:
-    """Choose the links that save most, where nothing divides."""
+    """Choose the links that save most, without divisions."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
     good = saved > 0
     rows, columns = one[good], other[good]
-    # Each track has a place of its own beside the objects, which it takes without a link.
+    # Besides the objects, each track has its own dummy column, which it gets if it is not linked.
     tracks = np.arange(sizes[0])
     cost = coo_array(
         (

@@ -1,4 +1,4 @@
-"""`Lineage`: the tracks that labels and parents give, with what is not in order in them."""
+"""`Lineage`: the tracks that follow from labels and parents, and the problems in them."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class Lineage:
     Parameters
     ----------
     ids, first, last : (m,) ndarray of int
-        Each track with its first and last frame, by ascending id.
+        The tracks, with first and last frame, by ascending id.
     parents : dict of int to int
-        Of each daughter, the track that it comes from, which ends before.
+        For each daughter its parent, which ends before the daughter starts.
     gaps : dict of int to list of int
-        Of each track with frames in which it is missing, the last frame before each gap.
+        For each track with gaps, the last frame before each gap.
     resumed : dict of int to list of int
-        The first frame behind each of these gaps.
+        The first frame after each of these gaps.
     notes : list of str
-        What was not in order and is left out.
+        The problems that were found and left out, one sentence each.
     """
 
     ids: Ints
@@ -52,7 +52,7 @@ class Lineage:
         return sum(mothers.count(mother) > 1 for mother in set(mothers))
 
     def table(self) -> pd.DataFrame:
-        """Return a row a track: ``track``, ``parent`` (0 for none), ``first_frame``, ``last_frame``."""
+        """Return one row per track: ``track``, ``parent`` (0 for none), ``first_frame``, ``last_frame``."""
         import pandas as pd
 
         return pd.DataFrame(
@@ -71,9 +71,9 @@ def lineage_of(spots: Spots, parents: Mapping[int, int]) -> Lineage:
     Parameters
     ----------
     spots : Spots
-        The objects of the labels as they are now.
+        The objects of the current labels.
     parents : mapping of int to int
-        The parent of each track, as it was known before edits; 0 for none.
+        The parent of each track before edits; 0 for none.
     """
     ids, index = np.unique(spots.label, return_inverse=True)
     first = np.full(len(ids), spots.frames, np.int64)
@@ -100,7 +100,7 @@ def lineage_of(spots: Spots, parents: Mapping[int, int]) -> Lineage:
 
 
 def _gaps(spots: Spots, ids: Ints, index: Ints) -> tuple[dict[int, list[int]], dict[int, list[int]]]:
-    """Return the last frames before the gaps of tracks, and the first ones behind."""
+    """Return the last frames before the gaps of tracks, and the first frames after them."""
     order = np.lexsort((spots.frame, index))
     track = index[order]
     frame = spots.frame[order]

@@ -1,4 +1,4 @@
-"""How far objects move from frame to frame, found from a film itself."""
+"""The distance that objects move from frame to frame, measured on the film."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from napari_foundseg.core.films.spots import Spots
 
 __all__ = ["find_movement"]
 
-#: The movement that is looked for, in multiples of one that nearly all objects stay below.
+#: Largest movement to search for, as a multiple of the movement that nearly all objects stay below.
 _MARGIN = 1.5
-#: Share of the objects that move less than that.
+#: Percentage of the objects that counts as nearly all.
 _NEARLY_ALL = 95
-#: Least movement, in diameters: outlines that differ from frame to frame move the centre, and so does a division.
+#: Least result in diameters. Outlines that differ from frame to frame move the centre, and so does a division.
 _LEAST = 0.75
-#: Most movement, in diameters, unless objects in the middle of the order move as far: pairs further apart than that are
-#: likely to be two objects, of which one has left and the other come in.
+#: Greatest result in diameters, or in multiples of the median movement if that is more. Pairs further apart are
+#: probably two objects, one of which has left while the other came in.
 _MOST = 4.0
 _MIDDLE = 3.0
 
@@ -29,14 +29,14 @@ def find_movement(spots: Spots, places: NDArray[np.float64], diameter: float) ->
     spots : Spots
         All objects.
     places : (n, d) ndarray of float
-        Their centres, in one unit.
+        Their centres, in the same unit on all axes.
     diameter : float
-        Of a typical object, in that unit.
+        Diameter of a typical object, in that unit.
 
     Notes
     -----
-    Pairs that are each other's nearest in neighbouring frames are taken for one object; all but the most distant of
-    them say how far objects move.
+    Two objects in neighbouring frames that are each other's nearest are taken for the same object. The movement is
+    measured on these pairs without the most distant ones.
     """
     from scipy.spatial import KDTree
 

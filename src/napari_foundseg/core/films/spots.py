@@ -1,6 +1,6 @@
-"""`Spots`: the objects of each frame of a film, and how those of neighbouring frames overlap.
+"""`Spots`: the objects of each frame of a film, and the overlaps of those in neighbouring frames.
 
-One frame after the other is read, and two at a time are held, so that a film may be larger than the memory.
+Frames are read one after the other, with two in memory at a time, so a film may be larger than the memory.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Spots:
-    """The objects of all frames, numbered from 0 through all of them.
+    """The objects of all frames, numbered from 0 across all frames.
 
     Parameters
     ----------
     frame : (n,) ndarray of int
-        The frame of each.
+        The frame of each object.
     label : (n,) ndarray of int
-        Its number in that frame's labels.
+        Its id in the labels of that frame.
     area : (n,) ndarray of int
-        Its pixels.
+        Its number of pixels.
     centre : (n, d) ndarray of float
         Its centroid in pixels, in the order of a frame's axes.
     at_edge : (n,) ndarray of bool
         Whether it touches the edge of the frame.
     shared : dict of (int, int) to int
-        Pixels that an object of one frame and one of the next have in common.
+        Number of pixels that an object of one frame shares with one of the next frame.
     frames : int
-        How many frames there are.
+        Number of frames.
     """
 
     frame: Ints
@@ -53,7 +53,7 @@ class Spots:
         return len(self.frame)
 
     def starts(self) -> Ints:
-        """Return the number of the first object of each frame, and behind the last frame; (frames + 1,)."""
+        """Return the number of the first object of each frame, and then the number of objects; (frames + 1,)."""
         return np.searchsorted(self.frame, np.arange(self.frames + 1))
 
 
@@ -63,14 +63,14 @@ def find_spots(frames: Iterable[NDArray[np.integer]], poll: Callable[[int], None
     Parameters
     ----------
     frames : iterable of ndarray of int
-        Labels, all of one shape; any numbers, 0 and below are background.
+        Labels, all of the same shape. Any ids are allowed; 0 and below are background.
     poll : callable
         Called with the number of each frame before it is read.
 
     Raises
     ------
     AxesError
-        If two frames are not of one shape.
+        If two frames differ in shape.
     BadImageError
         If the values are not whole numbers.
     """
@@ -111,7 +111,7 @@ def find_spots(frames: Iterable[NDArray[np.integer]], poll: Callable[[int], None
 
 
 def _facts(index: Ints, where: Sequence[Ints], areas: Ints, shape: tuple[int, ...]) -> tuple[Floats, NDArray[np.bool_]]:
-    """Return centroids, and which objects touch the edge; a volume's first and last slices are none."""
+    """Return centroids, and which objects touch the edge. A volume's first and last slices do not count as edge."""
     count = len(areas)
     centre = np.empty((count, len(shape)))
     at_edge = np.zeros(count, bool)

@@ -23,16 +23,16 @@ __all__ = ["TrackedFilm", "track_film"]
 
 @dataclass(frozen=True, eq=False)
 class TrackedFilm:
-    """The objects of a film and their tracks: a lazy label image, whose ids are tracks.
+    """The objects of a film and their tracks, as a lazy label image whose ids are tracks.
 
     Parameters
     ----------
     source : array
         The label image that was tracked, NumPy or lazy.
     axes : str
-        Its axes.
+        The axes of the label image.
     spots : Spots
-        Its objects.
+        The objects of the label image.
     tracks : Tracks
         The tracks.
     """
@@ -49,11 +49,11 @@ class TrackedFilm:
 
     @property
     def dtype(self) -> np.dtype[np.unsignedinteger[Any]]:
-        """The type of the ids."""
+        """The dtype of the ids."""
         return label_dtype(self.tracks.count)
 
     def __getitem__(self, key: tuple[Any, ...]) -> NDArray[np.unsignedinteger[Any]]:
-        """Return one frame with the ids of the tracks; the key is whole slices, and the frame's number at axis T."""
+        """Return one frame with the ids of the tracks. The key is a frame number at axis T, else whole slices."""
         t = int(key[self.axes.index("T")])
         frame = in_memory(self.source[key])
         starts = self.spots.starts()
@@ -65,7 +65,7 @@ class TrackedFilm:
         return out
 
     def table(self) -> pd.DataFrame:
-        """Return a row a track: ``label``, ``parent`` (0 for none), ``first_frame``, ``last_frame``, ``area``."""
+        """Return one row per track: ``label``, ``parent`` (0 for none), ``first_frame``, ``last_frame``, ``area``."""
         import pandas as pd
 
         tracks = self.tracks
@@ -76,7 +76,7 @@ class TrackedFilm:
         return pd.DataFrame(known)
 
     def labels(self) -> NDArray[np.unsignedinteger[Any]]:
-        """Return the label image with the ids of the tracks."""
+        """Return the whole label image with the ids of the tracks."""
         out = np.zeros(self.shape, self.dtype)
         write_frames(out, self.axes, film_frames(self, self.axes))
         return out
@@ -95,22 +95,22 @@ def track_film(
     Parameters
     ----------
     labels : array
-        NumPy or lazy; any whole numbers, those of one frame need not go on in the next.
+        NumPy or lazy array of integers. Ids need not be consistent between frames.
     axes : str
         A letter of ``TZYX`` for each axis.
     spacing : mapping of str to float
         Size of a pixel along each axis.
     rule : TrackRule
-        How objects are linked.
+        The rule for linking objects.
     kinds_of : callable, optional
-        Gives the class of each object.
+        Takes the spots and returns the class of each object.
     poll : callable
-        Called once a frame with the share that is done; what it raises ends the work.
+        Called once per frame with the share that is done. It may raise to stop the work.
 
     Raises
     ------
     AxesError
-        If there is no axis T, or one beside T, Z, Y and X.
+        If there is no axis T, or an axis other than T, Z, Y and X.
     """
     check_film(axes, tuple(labels.shape))
     count = max(int(labels.shape[axes.index("T")]), 1)

@@ -1,4 +1,4 @@
-"""Rows of tracks as napari's Tracks layers hold them."""
+"""Rows of tracks in the format of napari's Tracks layers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["track_graph", "track_rows"]
 
 
 def track_rows(spots: Spots, lineage: Lineage, axes: str) -> tuple[NDArray[np.float64], pd.DataFrame]:
-    """Return a row an object, sorted by track and frame, and its features.
+    """Return one row per object, sorted by track and frame, and the features of the rows.
 
     Parameters
     ----------
@@ -27,14 +27,14 @@ def track_rows(spots: Spots, lineage: Lineage, axes: str) -> tuple[NDArray[np.fl
     lineage : Lineage
         Their tracks.
     axes : str
-        A letter for each axis of the labels; of axes beside T, Z, Y and X the first place is taken.
+        A letter for each axis of the labels. The position along axes other than T, Z, Y and X is 0.
 
     Returns
     -------
     (n, 1 + d) ndarray of float
-        Track, and the place along each axis in pixels.
+        The track, and the position along each axis in pixels.
     pandas.DataFrame
-        ``parent``, ``area``, and ``missed``: in how many frames before this one the object was missing.
+        ``parent``, ``area``, and ``missed``, the number of frames just before this one in which the object is missing.
     """
     import pandas as pd
 
@@ -56,5 +56,5 @@ def track_rows(spots: Spots, lineage: Lineage, axes: str) -> tuple[NDArray[np.fl
 
 
 def track_graph(lineage: Lineage) -> dict[int, list[int]]:
-    """Return the parents of each daughter."""
+    """Return the parents of each daughter, as a list of one."""
     return {child: [parent] for child, parent in lineage.parents.items()}

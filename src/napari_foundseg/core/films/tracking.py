@@ -1,4 +1,4 @@
-"""Tracks: the objects of a film linked from frame to frame, with divisions and short gaps."""
+"""Tracks: the objects of a film, linked from frame to frame with divisions and short gaps."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ __all__ = ["TrackRule", "Tracks", "track_spots"]
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-#: Share of the typical area below which an object is not a daughter, where none is given.
+#: Least area of a daughter, as a share of the typical area.
 _SPECK = 0.15
-#: Frames over which the size of a track is taken.
+#: Number of recent frames that give the size of a track.
 _RECENT = 5
-#: Share of the newest step in the velocity of a track.
+#: Weight of the newest step in the velocity of a track.
 _NEW = 0.5
 
 
 @dataclass(frozen=True)
 class TrackRule:
-    """How objects are linked along time.
+    """The rule for linking objects along time.
 
     Parameters
     ----------
     max_movement : float, optional
-        Largest movement of an object from one frame to the next, in pixels of the last axis; found by default.
+        Largest movement of an object from one frame to the next, in pixels of the last axis; measured by default.
     divisions : bool
         Whether objects may divide.
     max_gap : int
-        In how many frames in a row an object may be missing and keep its id.
+        Most consecutive frames in which an object may be missing and still keep its id.
     """
 
     max_movement: float | None = None
@@ -52,15 +52,15 @@ class Tracks:
     Parameters
     ----------
     of_spot : (n,) ndarray of int
-        The track of each object, from 1 on without a gap, in the order in which the tracks begin.
+        The track of each object, numbered from 1 without a gap, in the order in which the tracks start.
     parents : dict of int to int
-        Of each daughter, the track that divided.
+        For each daughter, the track that divided.
     first, last : (m,) ndarray of int
         First and last frame of tracks 1 to m.
     max_movement : float
-        The movement that was looked for, in pixels of the last axis.
+        The largest movement that was allowed, in pixels of the last axis.
     gaps : int
-        How many links go over missing frames.
+        Number of links across missing frames.
     """
 
     of_spot: Ints
@@ -83,7 +83,7 @@ class Tracks:
 
 @dataclass
 class _Open:
-    """A track that may go on."""
+    """A track that may continue."""
 
     spots: list[int]
     velocity: Floats | None = None
@@ -107,9 +107,9 @@ def track_spots(
     pixel : sequence of float
         Size of a pixel along each axis of a frame, in pixels of the last axis.
     rule : TrackRule
-        How.
+        The rule for linking.
     kinds : (n,) ndarray of int, optional
-        The class of each object; only those of one class are linked.
+        The class of each object. Only objects of the same class are linked.
     poll : callable
         Called with the number of each frame before it is linked.
     """
@@ -170,7 +170,7 @@ class _State:
 
 
 def _by_frame(spots: Spots) -> dict[int, dict[tuple[int, int], int]]:
-    """Return shared pixels by the frame of the later object."""
+    """Return the shared pixels, grouped by the frame of the later object."""
     found: dict[int, dict[tuple[int, int], int]] = {}
     for (a, b), pixels in spots.shared.items():
         found.setdefault(int(spots.frame[b]), {})[a, b] = pixels
@@ -178,7 +178,7 @@ def _by_frame(spots: Spots) -> dict[int, dict[tuple[int, int], int]]:
 
 
 def _ends(tracks: list[_Open], places: Floats, kind: Ints) -> Ends:
-    """Return the ends of tracks; those that are new move as the others do."""
+    """Return the ends of tracks. New tracks are expected to move with the median velocity of the others."""
     steps = [one.velocity for one in tracks if one.velocity is not None]
     usual = np.median(steps, axis=0) if steps else np.zeros(places.shape[1])
     last = np.array([one.spots[-1] for one in tracks], np.int64)
@@ -193,7 +193,7 @@ def _ends(tracks: list[_Open], places: Floats, kind: Ints) -> Ends:
 
 
 def _go_on(one: _Open, number: int, places: Floats, area: Floats) -> None:
-    """Lengthen a track by an object."""
+    """Continue a track with an object."""
     step = (places[number] - places[one.spots[-1]]) / (one.missed + 1)
     one.velocity = step if one.velocity is None else (1 - _NEW) * one.velocity + _NEW * step
     one.spots = [number]

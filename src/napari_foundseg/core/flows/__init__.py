@@ -1,1 +1,1 @@
-"""Flows: maps in which every pixel of an object points to its centre, and the objects that are made of them."""
+"""Flows: maps in which every pixel of an object points to its centre, and objects made from flows."""

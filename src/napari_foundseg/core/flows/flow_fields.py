@@ -1,7 +1,7 @@
-"""From objects to the flows that a network of Cellpose's kind learns, and how far flows are from those of objects.
+"""Flows of objects, as networks like Cellpose learn them, and the difference between flows and those of objects.
 
-Stringer et al., Nature Methods 18, 100-106, 2021: heat spreads from the centre of each object, and its gradient, of
-length 1, is the flow.
+Stringer et al., Nature Methods 18, 100-106, 2021: heat spreads from the centre of each object. The flow is its
+gradient, scaled to length 1.
 """
 
 from __future__ import annotations
@@ -75,19 +75,19 @@ def _centres(labels: NDArray[Any], parts: list[Any]) -> list[tuple[int, int]]:
 
 
 def flow_errors(labels: NDArray[Any], flows: NDArray[Any]) -> NDArray[np.float64]:
-    """Return how far flows are from those that objects would have.
+    """Return the difference between flows and the flows that follow from objects.
 
     Parameters
     ----------
     labels : (M, N) ndarray of int
         Ids 1 to n.
     flows : (2, M, N) ndarray of float
-        Of length 1 inside objects.
+        Flows, of length 1 inside objects.
 
     Returns
     -------
     (n,) ndarray of float
-        Mean squared distance over the pixels of each object.
+        Mean squared difference over the pixels of each object.
     """
     from scipy import ndimage
 

@@ -1,8 +1,8 @@
-"""Instances from flows: pixels follow them to the centre of their object, and those that meet are one object.
+"""Instances from flows: pixels follow the flows to the centre of their object, and pixels that meet are one object.
 
-The method of Cellpose (Stringer et al., Nature Methods 18, 100-106, 2021), reimplemented. One program on the CPU in
-float32, so the same maps give the same objects on any computer. Two rules of cellpose 4.2 are not kept: objects of more
-than 0.4 of the image stay, and of an object in several pieces the largest is taken.
+This reimplements the method of Cellpose (Stringer et al., Nature Methods 18, 100-106, 2021) on the CPU in float32, so
+the same maps give the same objects on any computer. Two rules of cellpose 4.2 differ: here, objects of more than 0.4 of
+the image are kept, and the largest piece of an object in several pieces is used.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from napari_foundseg.core.labels import label_dtype
 
 __all__ = ["flow_instances"]
 
-#: By which networks of Cellpose's kind multiply the flows that they learn.
+#: Factor by which networks like Cellpose multiply the flows that they learn.
 _LEARNT = 5.0
-#: Steps that pixels of objects of up to 30 pixels take.
+#: Number of steps for objects of up to 30 pixels in diameter.
 _STEPS = 200
 #: Cells around the picture in the histogram of where pixels end.
 _MARGIN = 20
-#: Pixels that end in the middle of an object, at least, and in each cell that is added to it.
+#: More pixels than these must end in the middle cell of an object, and in each cell that is added to it.
 _CENTRE = 10
 _ADDED = 2
-#: Cells around its middle that belong to an object's end.
+#: Largest distance, in cells, between the middle of an object and the cells that are added to it.
 _REACH = 5
 
 
@@ -38,20 +38,20 @@ def flow_instances(
     min_area: int = 15,
     scale: float = 1.0,
 ) -> tuple[NDArray[np.unsignedinteger[Any]], NDArray[np.float64]]:
-    """Make a label image of flows and probabilities.
+    """Make a label image from flows and probabilities.
 
     Parameters
     ----------
     maps : (3, M, N) ndarray of float
         Flows along rows and columns, five times as long as steps, and the logit of the probability of an object.
     probability_threshold : float
-        Logit above which a pixel is of an object.
+        Logit above which a pixel belongs to an object.
     flow_threshold : float
-        Largest error of the flows of an object that is kept, see `flow_fields.flow_errors`; 0 keeps all.
+        Largest flow error of an object to keep (see `flow_fields.flow_errors`); 0 keeps all.
     min_area : int
-        Objects of fewer pixels are dropped.
+        Objects with fewer pixels are dropped.
     scale : float
-        By how much the picture was resized for the network: objects of a smaller scale are larger, and pixels take
+        Factor by which the picture was resized for the network. At a smaller scale objects were larger, so pixels take
         more steps.
 
     Returns
@@ -85,8 +85,8 @@ def flow_instances(
 def _followed(flows: NDArray[np.float32], where: tuple[NDArray[Any], ...], steps: int) -> NDArray[np.int64]:
     """Return the cells (2, K) in which pixels end.
 
-    Flows between pixels are interpolated as cellpose does it: positions are shares of the picture from its first to its
-    last pixel's centre, flows are looked up as if they were shares of its whole side.
+    Flows between pixels are interpolated as in cellpose: positions are shares of the distance between the first and the
+    last pixel's centre, but flows are looked up as if they were shares of the whole side.
     """
     padded = np.pad(flows, ((0, 0), (1, 1), (1, 1)))
     width = padded.shape[2]
@@ -111,7 +111,7 @@ def _followed(flows: NDArray[np.float32], where: tuple[NDArray[Any], ...], steps
 
 
 def _met(ends: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.int64]:
-    """Return a number for each pixel, equal for those that end in one place; 0 where too few meet."""
+    """Return a number for each pixel, equal for those that end in the same place; 0 where too few pixels meet."""
     from scipy import ndimage
 
     rows, columns = (n + 2 * _MARGIN for n in shape)
@@ -119,7 +119,7 @@ def _met(ends: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.int64]:
     ending = np.bincount(cells, minlength=rows * columns).reshape(rows, columns)
     middle = (ending == ndimage.maximum_filter(ending, 5)) & (ending > _CENTRE)
     places = np.argwhere(middle)
-    # Where two reach the same cell the one in which more pixels end has it.
+    # Sort by count, so that of two that reach the same cell, the one in which more pixels end gets it.
     places = places[np.argsort(ending[middle], kind="stable")]
     offsets = np.arange(-_REACH, _REACH + 1)
     y = places[:, 0, None, None] + offsets[:, None]
@@ -137,7 +137,7 @@ def _met(ends: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.int64]:
 
 
 def _whole(labels: NDArray[np.int64], min_area: int) -> NDArray[np.int64]:
-    """Return objects as one piece each, without holes, numbered 1 to n; small ones are dropped."""
+    """Return objects as one piece each, without holes, numbered 1 to n. Small ones are dropped."""
     from scipy import ndimage
 
     found = np.zeros_like(labels)

@@ -1,4 +1,4 @@
-"""The columns of measurements: their names, with the unit, and what they mean."""
+"""The columns of measurements: their names with units, and their help."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def measured_columns(
     Parameters
     ----------
     axes, spacing, unit
-        As `measurements.measure` takes them.
+        As for `measurements.measure`.
     channels : sequence of str or None
         Names of the image's channels; empty for an image without channels, None for no image.
     """
@@ -83,22 +83,22 @@ def measured_columns(
 
 
 def fixed_axes(axes: str, spacing: Sequence[float | None]) -> list[str]:
-    """Return the columns of the axes, such as time, of which each point has rows of its own."""
+    """Return the columns of axes without a size, such as time. Each point along them has its own rows."""
     return [axis.lower() for axis, size in zip(axes, spacing, strict=True) if size is None]
 
 
 def sizes_by_slice(axes: str, spacing: Sequence[float | None]) -> list[float | None]:
-    """Return the sizes with which each slice of an object gets a row of its own: those along rows and columns alone."""
+    """Return sizes with which each slice of an object gets its own row: None for all axes but rows and columns."""
     return [size if axis in "YX" else None for axis, size in zip(axes, spacing, strict=True)]
 
 
 def corner_names(axes: str, spacing: Sequence[float | None]) -> list[str]:
-    """Return the columns of the first and last pixel of bounding boxes."""
+    """Return the columns of the first and last pixels of bounding boxes."""
     return [f"{axis}{end}" for end in (0, 1) for axis in _sized_axes(axes, spacing)]
 
 
 def column_help(name: str) -> str:
-    """Return what a column means, with its unit; empty for a column that is not known."""
+    """Return the help of a column, with its unit; empty for an unknown column."""
     plain = plain_name(name)
     unit = unit_of(name)
     kind, _, channel = plain.partition(_INTENSITY)
@@ -115,7 +115,7 @@ def column_help(name: str) -> str:
 
 
 def is_measured(name: str) -> bool:
-    """Tell whether a column holds measurements of an object, which an edit of its pixels makes untrue."""
+    """Tell whether a column is a measurement of an object, so that an edit of its pixels makes it untrue."""
     plain = plain_name(name)
     if _INTENSITY in plain:
         return plain.partition(_INTENSITY)[0] in _GREY
@@ -128,8 +128,8 @@ def plain_name(name: str) -> str:
 
 
 def unit_of(name: str) -> str:
-    """Return the unit in the name of a column; empty where there is none."""
-    # Names of channels may have brackets, too.
+    """Return the unit in the name of a column; empty if there is none."""
+    # Names of channels may have brackets too.
     return "" if _INTENSITY in name else name.partition(" (")[2].removesuffix(")")
 
 

@@ -1,4 +1,4 @@
-"""How well labelled objects agree with a reference."""
+"""Agreement of labelled objects with a reference."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["THRESHOLDS", "Comparison", "Matching", "compare", "match_objects"]
 
-#: Intersection over union from which on, exclusive, two objects are the same one: 0.50, 0.55 … 0.95.
+#: Two objects match if their intersection over union is above the threshold: 0.50, 0.55 … 0.95.
 THRESHOLDS = np.arange(50, 100, 5) / 100
-#: Least intersection over union of objects that have to do with one another.
+#: Least intersection over union of objects that are considered related.
 _TOUCHING = 0.1
 
 
@@ -32,11 +32,11 @@ class Matching:
     truth, found : (N,), (M,) ndarray of int
         Ids of the objects, ascending.
     truth_areas, found_areas : (N,), (M,) ndarray of int
-        Their pixels.
+        Their numbers of pixels.
     pairs : (K, 2) ndarray of int
-        Which of `truth` and which of `found`, by position.
+        Positions of the two objects in `truth` and in `found`.
     shared : (K,) ndarray of int
-        Pixels that a pair shares.
+        Number of pixels that a pair shares.
     """
 
     truth: NDArray[np.int64]
@@ -54,16 +54,15 @@ class Matching:
 
     @property
     def best(self) -> NDArray[np.float64]:
-        """The highest intersection over union of each reference object, (N,); 0 where it shares no pixel."""
+        """The highest intersection over union of each reference object, (N,); 0 if it shares no pixel."""
         return _highest(self.pairs[:, 0], self.iou, len(self.truth))
 
     @property
     def precision(self) -> NDArray[np.float64]:
-        """AP = tp / (tp + fp + fn) at each of `THRESHOLDS`; 1 where there is no object in either.
+        """AP = tp / (tp + fp + fn) at each of `THRESHOLDS`; 1 if neither image has an object.
 
-        Above an intersection over union of 0.5 no object has two partners, so nothing has to be assigned. One that is
-        equal to the threshold is a miss, as in the scoring of the Data Science Bowl 2018; StarDist and Cellpose count
-        it (>=).
+        Above an intersection over union of 0.5 no object has two partners, so no assignment is needed. A pair equal to
+        the threshold is a miss, as in the scoring of the Data Science Bowl 2018. StarDist and Cellpose count it (>=).
         """
         hits = (self.iou[:, None] > THRESHOLDS).sum(0)
         total = len(self.truth) + len(self.found) - hits
@@ -71,22 +70,22 @@ class Matching:
 
     @property
     def dice(self) -> float:
-        """2 |A ∩ B| / (|A| + |B|) of the pixels of objects; 1 where neither image has any."""
+        """2 |A ∩ B| / (|A| + |B|) of the pixels of objects; 1 if neither image has any."""
         total = int(self.truth_areas.sum() + self.found_areas.sum())
         return 2 * int(self.shared.sum()) / total if total else 1.0
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """A matching as the window shows it.
+    """A matching with a list of errors, for the window.
 
     Parameters
     ----------
     matching : Matching
-        Where the figures come from.
+        The source of the figures.
     errors : pandas.DataFrame
-        A row per error: ``error``, its kind; ``reference`` and ``label``, the two objects (0 where there is none);
-        ``iou`` of the two; ``position``, the middle of the box of the found one, or else of the reference.
+        One row per error. ``error`` is its kind; ``reference`` and ``label`` are the two objects (0 if there is none);
+        ``iou`` is theirs; ``position`` is the middle of the box of the found object, or else of the reference object.
     """
 
     matching: Matching
@@ -94,7 +93,7 @@ class Comparison:
 
 
 def match_objects(truth: NDArray[Any], found: NDArray[Any]) -> Matching:
-    """Find which objects share pixels.
+    """Find the pairs of objects that share pixels.
 
     Parameters
     ----------
@@ -116,14 +115,14 @@ def match_objects(truth: NDArray[Any], found: NDArray[Any]) -> Matching:
     truth_ids, truth_areas, t = _numbered(truth)
     found_ids, found_areas, f = _numbered(found)
     both = (t >= 0) & (f >= 0)
-    # Hashing pixels' pairs is several times faster than sorting them.
+    # Hashing the pairs of ids is several times faster than sorting them.
     which, codes = pd.factorize(t[both] * max(1, len(found_ids)) + f[both])
     pairs = np.stack(np.divmod(codes, max(1, len(found_ids))), axis=1)
     return Matching(truth_ids, found_ids, truth_areas, found_areas, pairs, np.bincount(which, minlength=len(codes)))
 
 
 def _numbered(labels: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return the ids in use, their areas, and for each pixel which of them it has; -1 for background."""
+    """Return the ids in use, their areas, and for each pixel the position of its id among them; -1 for background."""
     flat = labels.reshape(-1)
     if flat.size and int(flat.min()) >= 0 and int(flat.max()) < flat.size:
         counts = np.bincount(flat.astype(np.int64, copy=False))
@@ -150,9 +149,9 @@ def compare(truth: NDArray[Any], found: NDArray[Any]) -> Comparison:
     Returns
     -------
     Comparison
-        An object without a partner of intersection over union above 0.5 is an error: ``split`` where two or more
-        found objects lie mostly in it, ``merged`` where it lies mostly in a found object that holds another as well,
-        ``missed`` or ``invented`` where nothing comes near it (0.1), else ``inaccurate``.
+        An object without a partner of intersection over union above 0.5 is an error. It is ``split`` if two or more
+        found objects are mostly in it, and ``merged`` if it is mostly in a found object that contains another as well.
+        It is ``missed`` or ``invented`` if no partner reaches 0.1, else ``inaccurate``.
 
     Raises
     ------
@@ -164,7 +163,7 @@ def compare(truth: NDArray[Any], found: NDArray[Any]) -> Comparison:
     matching = match_objects(truth, found)
     rows = _errors(matching)
     boxes = (object_boxes(truth), object_boxes(found))
-    # The user is taken to the found object, or to the reference object where none was found.
+    # The window moves to the found object, or to the reference object if none was found.
     where = [boxes[1][j] if j else boxes[0][i] for _, i, j, _ in rows]
     positions = [tuple((part.start + part.stop - 1) // 2 for part in box) for box in where]
     errors = pd.DataFrame(rows, columns=["error", "reference", "label", "iou"])

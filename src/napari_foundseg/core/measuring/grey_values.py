@@ -1,4 +1,4 @@
-"""Grey values of an image under its label image."""
+"""Grey values of an image at the pixels of its label image."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ __all__ = ["GreyValues", "channel_labels", "grey_values"]
 
 
 class GreyValues(Protocol):
-    """Grey values of the shape of a label image: an array, or a reader of its parts."""
+    """Grey values in the shape of a label image: an array, or a reader of its parts."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the label image, with a last axis of channels where there are any."""
+        """The shape of the label image, plus a last axis of channels if there are any."""
 
     def __getitem__(self, box: SliceBox, /) -> NDArray[Any]:
         """Return the values of a box of the label image."""
 
 
 class _LazyGrey:
-    """Reads the pixels of a lazy image in boxes of a label image."""
+    """A reader of the pixels of a lazy image, in boxes of a label image."""
 
     def __init__(self, values: Any, axes: str, ndim: int) -> None:
         self._channel = axes.index("C") if "C" in axes else None
-        #: Whether the labels have the channel axis, one pixel long.
+        #: Whether the labels have the channel axis too, with length 1.
         self._keeps = self._channel is not None and len(axes) == ndim
         self._blocks = Blocks(values, (axes.index("Y"), axes.index("X")), self._channel)
         shape = list(values.shape)
@@ -54,10 +54,10 @@ class _LazyGrey:
 
 
 def grey_values(image: Image, shape: tuple[int, ...]) -> GreyValues | None:
-    """Return the pixels of an image under those of a label image.
+    """Return the pixels of an image in the shape of a label image.
 
-    They have its shape, with a last axis of channels if the image has channels: a view, or for a lazy image an object
-    that reads parts on demand. None if the image does not fit.
+    If the image has channels, they are a last axis. The result is a view, or for a lazy image a reader of parts. It is
+    None if the image does not fit.
     """
     values = image.levels[0]
     axes = str(image.axes)
@@ -69,13 +69,13 @@ def grey_values(image: Image, shape: tuple[int, ...]) -> GreyValues | None:
         if "C" in axes:
             axis = axes.index("C")
             grey = np.moveaxis(values, axis, -1)
-            if grey.ndim == len(shape):  # the labels keep the channels' axis, one pixel long
+            if grey.ndim == len(shape):  # the labels keep the channel axis, with length 1
                 grey = np.expand_dims(grey, axis)
     return grey if grey.shape[: len(shape)] == shape else None
 
 
 def channel_labels(image: Image) -> tuple[str, ...]:
-    """Return what columns call the channels of an image: their names in the file; none where they have numbers only."""
+    """Return the names of an image's channels for columns; empty unless all channels have different names."""
     names = tuple(image.channel_names)
     axes = str(image.axes)
     if "C" not in axes or len(names) != image.levels[0].shape[axes.index("C")]:

@@ -1,7 +1,6 @@
 """Measurements of labelled objects, in the image's own unit if it has one.
 
-Every object is measured in its own bounding box, so that after an edit only the objects that it touched are measured
-again.
+Every object is measured in its own bounding box. So after an edit, only the touched objects are measured again.
 """
 
 from __future__ import annotations
@@ -51,29 +50,29 @@ def measure(
     axes : str
         A letter for each of its axes.
     spacing : sequence of float or None
-        Size of a pixel along each axis; None along an axis (time) on which objects do not go on: there each point has
-        rows of its own. Two or three axes have a size.
+        Size of a pixel along each axis; None along an axis on which objects do not extend (time), where each point has
+        its own rows. Two or three axes have a size.
     unit : str
-        Of the spacing; it is part of the columns' names.
+        The unit of the spacing, which is part of the columns' names.
     image : GreyValues, optional
-        Grey values of the shape of `labels`, or with a last axis of channels; an array or a lazy one.
+        Grey values in the shape of `labels`, perhaps with a last axis of channels; an array or a lazy reader.
     boxes : mapping of int to tuple of slice, optional
         Ids of objects and the boxes that contain all their pixels; all objects by default.
     channels : sequence of str
-        Names of the image's channels; numbers where they are not as many.
+        Names of the image's channels. If their number is wrong, the channels are numbered.
 
     Returns
     -------
     pandas.DataFrame
-        A row per object, by ascending ``label``, with the columns of `columns.measured_columns`, which
-        `columns.column_help` explains: sizes in `unit`, positions in pixels, intensities as in the image. Objects in a
-        plane have perimeter and circularity, those in a volume surface and sphericity.
+        One row per object, by ascending ``label``, with the columns of `columns.measured_columns`, which
+        `columns.column_help` explains. Sizes are in `unit`, positions in pixels, intensities as in the image. Objects
+        in a plane have perimeter and circularity; those in a volume have surface and sphericity.
     """
     import pandas as pd
 
     columns = measured_columns(axes, spacing, unit, _channel_names(labels, image, channels))
     boxes = object_boxes(labels) if boxes is None else boxes
-    # By place, since lazy pixels are kept in memory for a while only.
+    # Measure in the order of positions, since lazy pixels are cached for a while only.
     by_place = sorted(boxes.items(), key=lambda item: [part.start for part in item[1]])
     rows = [row for label, box in by_place for row in _rows(labels, label, box, spacing, image)]
     rows.sort(key=lambda row: row[: 1 + len(fixed_axes(axes, spacing))])
@@ -93,18 +92,18 @@ def remeasure(
     edited: Iterable[SliceBox],
     channels: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Bring a table up to date after an edit, by measuring the touched objects only.
+    """Update a table after an edit, by measuring the touched objects only.
 
-    A table in another unit, or of other channels, is measured as a whole: no table mixes units.
+    A table in another unit, or with other channels, is measured as a whole, since no table mixes units.
 
     Parameters
     ----------
     ids : collection of int
         Objects that lost or gained pixels.
     edited : iterable of tuple of slice
-        Boxes of the array outside of which nothing changed.
+        Boxes of the array that contain all changes.
     channels : sequence of str
-        As `measure` takes them.
+        As for `measure`.
     """
     import pandas as pd
 
@@ -137,7 +136,7 @@ def boxes_of(table: pd.DataFrame, axes: str, spacing: Sequence[float | None]) ->
     Returns
     -------
     list of (int, tuple of slice)
-        In the order of the rows.
+        Labels and boxes in the order of the rows.
     """
     rows = table[["label", *_extent(axes, spacing)]].to_numpy(np.int64).tolist()
     return [
@@ -191,7 +190,7 @@ def _rows(
 def _intensities(values: NDArray[Any]) -> list[float]:
     """Return mean, lowest, highest, sum and standard deviation of each channel of (N,) or (N, C) grey values."""
     exact = values.astype(float, copy=False)
-    # What mean and std of NumPy compute, with one sum instead of three.
+    # The same results as NumPy's mean and std, with one sum instead of three.
     total = exact.sum(0)
     mean = total / len(exact)
     apart = exact - mean
@@ -200,12 +199,12 @@ def _intensities(values: NDArray[Any]) -> list[float]:
 
 
 def _equivalent_diameter(size: float, dimensions: int) -> float:
-    """Return the diameter of the disc or ball as large."""
+    """Return the diameter of the disc or ball of the same size."""
     return float(np.sqrt(4 * size / np.pi)) if dimensions == 2 else float(np.cbrt(6 * size / np.pi))
 
 
 def _channel_names(labels: NDArray[Any], image: GreyValues | None, names: Sequence[str]) -> Sequence[str] | None:
-    """Return what columns call the channels of an image: by number where they have no names."""
+    """Return the names of an image's channels for columns, or numbers if no names fit; None without an image."""
     if image is None:
         return None
     count = image.shape[labels.ndim :]

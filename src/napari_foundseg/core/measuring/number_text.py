@@ -1,4 +1,4 @@
-"""Numbers and sizes as the user reads them."""
+"""Numbers and sizes as text for the user."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MILLILITRES = {"mm³": 1e-3, "cm³": 1.0}
 
 
 def number_text(value: Any) -> str:
-    """Return a number with separators of thousands and about four digits; powers of ten only beyond ordinary sizes."""
+    """Return a number with thousands separators and about four digits; powers of ten only for very large numbers."""
     number = float(value)
     if number != number:
         return ""

@@ -1,8 +1,8 @@
 """Shape of one object: perimeter, solidity, axes, Feret diameter.
 
 Perimeter, solidity and axes are those of scikit-image's `regionprops` (`perimeter_crofton`, `solidity`,
-`axis_major_length`). They are computed here since it takes no pixels of unequal sides for a perimeter, and draws the
-convex hull of each object.
+`axis_major_length`). They are computed here because scikit-image does not support a perimeter for pixels of unequal
+sides, and draws the convex hull of each object.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 __all__ = ["axis_lengths", "circularity", "feret_diameter", "hull_measures", "perimeter", "sphericity", "surface"]
 
-#: Most numbers in an array at a time.
+#: Most numbers in a temporary array.
 _MOST = 4_000_000
 _NEAR = 1e-9
 
 
 def perimeter(mask: NDArray[np.bool_], spacing: Sequence[float]) -> float:
-    """Return the length of an object's outline, that of its holes included.
+    """Return the length of an object's outline, holes included.
 
-    By the formula of Cauchy and Crofton: how often lines in four directions (rows, columns and both diagonals) cross
-    it, each direction weighted by its share of the angles. That of scikit-image's `perimeter_crofton` where pixels are
-    square.
+    It uses the Cauchy-Crofton formula: count how often lines in four directions (rows, columns and both diagonals)
+    cross the outline, and weight each direction by its share of the angles. For square pixels it equals scikit-image's
+    `perimeter_crofton`.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def perimeter(mask: NDArray[np.bool_], spacing: Sequence[float]) -> float:
     spacing : sequence of float
         Height and width of a pixel.
     """
-    # Ten times faster than np.pad for masks of this size.
+    # This is ten times faster than np.pad for masks of this size.
     padded = np.zeros((mask.shape[0] + 2, mask.shape[1] + 2), np.bool_)
     padded[1:-1, 1:-1] = mask
     crossings = [
@@ -53,25 +53,25 @@ def perimeter(mask: NDArray[np.bool_], spacing: Sequence[float]) -> float:
 
 @lru_cache(16)
 def _crossing_lengths(height: float, width: float) -> NDArray[np.float64]:
-    """Return the length of outline that a crossing stands for: along a row, a column, and a diagonal."""
+    """Return the length of outline per crossing: along a row, a column, and a diagonal."""
     diagonal = float(np.hypot(height, width))
     slope = float(np.arctan2(height, width))
-    # Halfway to the neighbouring directions on both sides.
+    # The angle of each direction reaches halfway to the neighbouring directions on both sides.
     angles = np.array([slope, np.pi / 2 - slope, np.pi / 4])
     apart = np.array([height, width, height * width / diagonal])
     return np.asarray(angles * apart / 2)
 
 
 def circularity(area: float, length: float) -> float:
-    """Return 4 π area / perimeter², at most 1: of a few pixels the estimate is short."""
+    """Return 4 π area / perimeter², at most 1, since the perimeter of a few pixels is underestimated."""
     return min(1.0, 4 * float(np.pi) * area / length**2)
 
 
 def surface(mask: NDArray[np.bool_], spacing: Sequence[float]) -> float:
-    """Return the surface of a body, that of its hollows included.
+    """Return the surface of a body, hollows included.
 
-    By the formula of Crofton, as `perimeter`: how often lines in thirteen directions (along the axes, and the diagonals
-    of faces and of the voxel) cross it, each direction weighted by its share of the sphere.
+    It uses Crofton's formula, as `perimeter`: count how often lines in thirteen directions (along the axes, and the
+    diagonals of faces and of the voxel) cross the surface, and weight each direction by its share of the sphere.
 
     Parameters
     ----------
@@ -89,15 +89,15 @@ def surface(mask: NDArray[np.bool_], spacing: Sequence[float]) -> float:
     return total
 
 
-#: Steps along the axes and the diagonals of a voxel, one of each pair of opposite ones.
+#: Steps along the axes and the diagonals of a voxel, one of each pair of opposite steps.
 _DIRECTIONS = tuple(step for step in product((-1, 0, 1), repeat=3) if step > (0, 0, 0))
-#: Directions that are spread over the sphere to measure the share of each of those.
+#: Number of points that are spread over the sphere to measure the share of each direction.
 _SPREAD = 20_000
 
 
 @lru_cache(16)
 def _crossing_areas(depth: float, height: float, width: float) -> tuple[float, ...]:
-    """Return the surface that a crossing stands for, for each of the directions."""
+    """Return the surface per crossing, for each of the directions."""
     steps = np.array(_DIRECTIONS) * (depth, height, width)
     lengths = np.linalg.norm(steps, axis=1)
     number = np.arange(_SPREAD) + 0.5
@@ -111,7 +111,7 @@ def _crossing_areas(depth: float, height: float, width: float) -> tuple[float, .
 
 
 def sphericity(volume: float, area: float) -> float:
-    """Return the surface of the ball as large divided by that of a body, at most 1."""
+    """Return the surface of the ball of equal volume divided by that of a body, at most 1."""
     return min(1.0, float(np.cbrt(np.pi) * np.cbrt(6 * volume) ** 2 / area))
 
 
@@ -121,7 +121,7 @@ def axis_lengths(centred: NDArray[np.float64]) -> NDArray[np.float64]:
     Parameters
     ----------
     centred : (N, D) ndarray of float
-        Coordinates of its pixels from their centroid, in the unit.
+        Coordinates of the object's pixels relative to their centroid, in the unit.
     """
     variances = np.linalg.eigvalsh(centred.T @ centred / len(centred))[::-1]
     return np.asarray(2 * np.sqrt((centred.shape[1] + 2) * np.maximum(variances, 0)))
@@ -130,7 +130,7 @@ def axis_lengths(centred: NDArray[np.float64]) -> NDArray[np.float64]:
 def hull_measures(mask: NDArray[np.bool_], spacing: Sequence[float]) -> tuple[float, float]:
     """Return solidity and largest Feret diameter.
 
-    Solidity: the object's pixels by those in its convex hull, as in scikit-image.
+    Solidity is the number of the object's pixels divided by that of its convex hull, as in scikit-image.
 
     Parameters
     ----------
@@ -149,13 +149,13 @@ def hull_measures(mask: NDArray[np.bool_], spacing: Sequence[float]) -> tuple[fl
 def feret_diameter(mask: NDArray[np.bool_], spacing: Sequence[float]) -> float:
     """Return the largest distance between two corners of an object's pixels.
 
-    A pixel is a square here, so that one of side 1 has 1.41. scikit-image's `feret_diameter_max` is that of the contour
-    between pixels (0.5), which cuts the corners, and is smaller by up to half a pixel at each end.
+    A pixel is a square here, so a pixel of side 1 has a diameter of 1.41. scikit-image's `feret_diameter_max` uses the
+    contour between pixels (at 0.5), which cuts the corners. It is smaller by up to half a pixel at each end.
 
     Parameters
     ----------
     mask : ndarray of bool
-        The object, with a pixel or more; 2-D or 3-D.
+        The object, with at least one pixel; 2-D or 3-D.
     spacing : sequence of float
         Size of a pixel along each axis.
     """
@@ -163,10 +163,10 @@ def feret_diameter(mask: NDArray[np.bool_], spacing: Sequence[float]) -> float:
 
 
 def _plane_hull(mask: NDArray[np.bool_]) -> tuple[int, NDArray[np.intp]]:
-    """Return how many pixels have their centre in the convex hull of a plane object, and the pixels at its corners.
+    """Return the number of pixels whose centre is in the convex hull of a plane object, and the pixels at its corners.
 
     The hull is that of `_hull`: of the pixels' centres, half a pixel wider along the axes. It is found row by row,
-    since Qhull takes longer to start than a small object to measure.
+    since Qhull takes longer to start than a small object takes to measure.
     """
     rows = np.flatnonzero(mask.any(1))
     filled = mask[rows]
@@ -178,7 +178,7 @@ def _plane_hull(mask: NDArray[np.bool_]) -> tuple[int, NDArray[np.intp]]:
     inside = 0
     for corners in (right, left):
         at, end = zip(*corners, strict=True)
-        # A corner is at a pixel's centre, so that between rows the border is straight.
+        # Corners are at centres of pixels, so the border between rows is straight.
         here, before, after = (np.interp(between + step, at, end) for step in (0, -0.5, 0.5))
         widest = np.maximum(here + 0.5, np.maximum(before, after))
         inside += int(np.floor(widest + _NEAR).sum())
@@ -187,7 +187,7 @@ def _plane_hull(mask: NDArray[np.bool_]) -> tuple[int, NDArray[np.intp]]:
 
 
 def _outermost(rows: list[int], ends: list[int]) -> list[tuple[int, int]]:
-    """Return the corners of the convex hull on one side, of the last pixel of each row."""
+    """Return the corners of the convex hull on one side, from the last pixel of each row."""
     corners: list[tuple[int, int]] = []
     for row, end in zip(rows, ends, strict=True):
         while len(corners) > 1:
@@ -203,7 +203,7 @@ def _hull(mask: NDArray[np.bool_]) -> tuple[ConvexHull, NDArray[np.intp]]:
     """Return the convex hull of the middles of the pixels' sides, and the pixels at its corners."""
     from scipy.spatial import ConvexHull
 
-    # The farthest pixel in any direction is the end of its line of pixels along every axis.
+    # The farthest pixel in any direction is at an end of its line of pixels along every axis.
     ends = mask
     for axis in range(mask.ndim):
         first = np.cumsum(mask, axis) == 1
@@ -220,12 +220,12 @@ def _widest(pixels: NDArray[np.intp], spacing: Sequence[float]) -> float:
     size = np.asarray(spacing, float)
     rows = max(1, _MOST // (len(pixels) * len(size)))
     parts = (pixels[i : i + rows, None] - pixels[None] for i in range(0, len(pixels), rows))
-    # The corners of two pixels that are farthest from one another are a pixel farther than the centres.
+    # The farthest corners of two pixels are one pixel farther apart along each axis than the centres.
     return float(np.sqrt(max((((np.abs(part) + 1) * size) ** 2).sum(-1).max() for part in parts)))
 
 
 def _count_inside(hull: ConvexHull, shape: tuple[int, ...]) -> int:
-    """Return how many pixels of a box have their centre in a convex hull: line by line, without drawing it."""
+    """Return the number of pixels of a box with their centre in a convex hull, line by line, without drawing it."""
     normals = hull.equations[:, :-1]
     slope = normals[:, -1]
     right = slope > _NEAR

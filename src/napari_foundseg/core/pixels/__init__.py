@@ -1,1 +1,1 @@
-"""What is measured of the pixels of an image, on a sample of them, and which of its channels are used."""
+"""Measurements on a sample of an image's pixels, and the choice of its channels."""

@@ -1,4 +1,4 @@
-"""What an array must be so that it is an image, and a list of arrays so that it is a pyramid."""
+"""Checks that an array can be an image, and that a list of arrays is a pyramid."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["as_array", "check_dtype", "check_levels", "is_pyramid"]
 
 
 def is_pyramid(levels: Sequence[Any]) -> bool:
-    """Tell a list of arrays that shrink from a nested list of numbers or a list of equal planes."""
+    """Tell a list of shrinking arrays from a nested list of numbers or a list of equal planes."""
     shapes: list[Any] = [getattr(level, "shape", None) for level in levels]
     if not shapes or any(shape is None or len(shape) < 2 for shape in shapes):
         return False
@@ -25,7 +25,7 @@ def is_pyramid(levels: Sequence[Any]) -> bool:
 
 
 def check_levels(levels: Sequence[Any], axes: str, source: str | None) -> None:
-    """Refuse a list of images that is not a pyramid."""
+    """Raise `BadImageError` if a list of images is not a pyramid."""
     sides = [(int(level.shape[axes.index("Y")]), int(level.shape[axes.index("X")])) for level in levels]
     if not all(is_next_level(before, after) for before, after in pairwise(sides)):
         raise BadImageError(
@@ -37,7 +37,7 @@ def check_levels(levels: Sequence[Any], axes: str, source: str | None) -> None:
 
 
 def as_array(data: Any) -> NDArray[Any]:
-    """Return nested lists as an array; a BadImageError if they are ragged."""
+    """Return nested lists as an array; raise `BadImageError` if they are ragged."""
     try:
         return np.asarray(data)
     except ValueError as error:
@@ -45,7 +45,7 @@ def as_array(data: Any) -> NDArray[Any]:
 
 
 def check_dtype(dtype: np.dtype[Any]) -> None:
-    """Raise a DTypeError if pixels of a type have no grey values."""
+    """Raise `DTypeError` if pixels of a dtype have no grey values."""
     if dtype.kind not in "buif":
         raise DTypeError(
             f"Pixels of type {dtype} have no grey values; bool, integers and floats do. "

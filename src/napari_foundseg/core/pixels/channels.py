@@ -1,4 +1,4 @@
-"""The channels of an image: their names, the ones that are used by default, and a choice among them in words."""
+"""The channels of an image: their names, the default ones, and a choice of them in words."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ COLOURS = ("red", "green", "blue", "alpha")
 
 
 class DefaultChannels(tuple[int, ...]):
-    """Default channels, not chosen by the user; equal to the same ones that were chosen."""
+    """Default channels, not chosen by the user. They are equal to the same channels chosen by the user."""
 
     __slots__ = ()
 
 
 def is_rgb(axes: str, count: int) -> bool:
-    """Tell whether the channels are red, green and blue, and alpha perhaps: three or four that come last."""
+    """Tell whether the last axis is three or four channels: red, green, blue and perhaps alpha."""
     return axes.endswith("C") and count in (3, 4)
 
 
 def default_channels(axes: str, count: int) -> DefaultChannels:
-    """Return the channels that are used where none are chosen: RGB, else the first; empty where there are none."""
+    """Return the default channels: RGB, else the first channel; empty without a channel axis."""
     return DefaultChannels(() if "C" not in axes else (0, 1, 2) if is_rgb(axes, count) else (0,))
 
 
 def checked_channels(chosen: Any, axes: str, names: Sequence[str], count: int) -> tuple[int, ...]:
-    """Return chosen channels as numbers; the default ones where none are chosen.
+    """Return chosen channels as numbers; without a choice, the default channels.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def checked_channels(chosen: Any, axes: str, names: Sequence[str], count: int) -
 
 
 def channel_number(name: int | str, names: Sequence[str], count: int) -> int:
-    """Return the number of a channel that is given by number or name, as `Image.channel_numbers` describes.
+    """Return the number of a channel, given by number or name as `Image.channel_numbers` describes.
 
     Raises
     ------

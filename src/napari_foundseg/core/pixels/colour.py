@@ -1,6 +1,6 @@
-"""What the colours of an RGB picture are: grey, one colour, the dyes of a fluorescence image, or real colours.
+"""Classify the colours of an RGB picture: grey, one colour, the dyes of a fluorescence image, or real colours.
 
-All is measured on the means of 4 by 4 pixels, which have little of the noise and of what JPEG does to colours.
+The means of 4 by 4 pixels are measured, which have little of the noise and of the colour artefacts of JPEG.
 """
 
 from __future__ import annotations
@@ -17,42 +17,43 @@ from napari_foundseg.core.pixels.dyes import choose_dye
 
 __all__ = ["ColourRule", "Dye", "FoundColour", "find_colour"]
 
-#: What a model makes of an RGB picture: it wants RGB; one colour is grey; of several dyes on black one is used, too.
+#: How a model uses an RGB picture: as RGB; or a picture of one colour as grey; or also one of several dyes on black.
 ColourRule = Literal["RGB", "grey", "one dye"]
 Kind = Literal["grey", "one colour", "dyes", "colour"]
 
-#: Side of the squares whose means are looked at, and the shortest side of a picture that is worth it.
+#: Side of the squares that are averaged, and the shortest side of a picture for which they are.
 _SQUARE = 4
 _LONG = 64
-#: Channels differ by more than this share of the brightest where there is colour, and by steps of 8 bits anyway.
+#: A pixel has colour if its channels differ by more than this share of the brightest value, and for integers by more
+#: than this number.
 _TINT = 0.04
 _STEPS = 2.5
-#: Least share of the brightest that pixels have which show something.
+#: Least brightness of lit pixels, as a share of the brightest.
 _LIT = 0.2
-#: Share of a picture that marks such as a scale bar may cover, and share of the lit pixels whose colour is not seen.
+#: Largest share of a picture for marks such as a scale bar, and of the lit pixels for colour that is ignored.
 _MARKS = 0.05
 _UNSEEN = 0.002
-#: A channel is nothing but another one, times a factor, if it is off by more than this in few of the lit pixels.
+#: A channel is another one times a factor if it deviates by more than this in only few of the lit pixels.
 _OFF = 0.1
 _FEW = 0.025
-#: Two channels of a dye differ by less than this, and a channel that two dyes share from their sum.
+#: Largest difference between two channels of one dye, and between a channel that two dyes share and their sum.
 _SAME = 0.06
-#: Least saturation (of HSV) of the bright pixels of one colour on black; paler ones may be anything.
+#: Least saturation (HSV) of the bright pixels of one colour on black. Paler pixels may be anything.
 _SATURATED = 0.3
-#: The background is darker than this, in shares of the brightest.
+#: Greatest brightness of a dark background, as a share of the brightest.
 _DARK = 0.35
-#: A channel below this shows nothing, and one below that may be what a dye leaks into it.
+#: A channel below the first value shows nothing. One below the second may be leakage from another dye.
 _FAINT = 0.08
 _LEAK = 0.25
-#: Share of a picture of dyes that is background, and of its other pixels that have the colour of one dye alone.
+#: Least share of background in a picture of dyes, and least share of one dye alone in its other pixels.
 _BACKGROUND = 0.1
 _PURE = 0.01
-#: Of three dyes, two are less alike than this; red, green and blue of a photograph all show one scene.
+#: Correlation below which at least two of three dyes are. The channels of a photograph all show the same scene.
 _APART = 0.5
 
 
 class Dye(NamedTuple):
-    """The name of a dye's colour, and the channel that holds it, alone if there is one."""
+    """The name of a dye's colour, and its channel, if possible one without other dyes."""
 
     name: str
     channel: int
@@ -60,7 +61,7 @@ class Dye(NamedTuple):
 
 @dataclass(frozen=True)
 class FoundColour:
-    """What the colours of a picture are.
+    """The kind of colours of a picture, and the channels to use.
 
     Parameters
     ----------
@@ -70,11 +71,11 @@ class FoundColour:
     channels : tuple of int
         The channels to use: one, or all three.
     dyes : tuple of Dye
-        The used one first; empty for grey and for real colours.
+        The dyes, the used one first; empty for grey and for real colours.
     why : str
-        A sentence or two that say what was found and what is used.
+        A sentence or two about the finding and the used channels.
     hidden : str
-        What is to be said of transparent pixels; empty where there are none.
+        A sentence about transparent pixels; empty if there are none.
     """
 
     kind: Kind
@@ -84,19 +85,19 @@ class FoundColour:
     hidden: str = ""
 
     def to_record(self) -> dict[str, Any]:
-        """Return all as plain JSON, for a provenance."""
+        """Return all fields as plain JSON, for provenance."""
         return {**vars(self), "channels": list(self.channels), "dyes": [list(dye) for dye in self.dyes]}
 
     @classmethod
     def of_record(cls, values: Mapping[str, Any]) -> FoundColour:
-        """Return what a provenance holds."""
+        """Return the colours that a result of `to_record` describes."""
         known = dict(values)
         channels = tuple(known.pop("channels"))
         dyes = tuple(Dye(*dye) for dye in known.pop("dyes"))
         return cls(channels=channels, dyes=dyes, **known)
 
     def used_as(self, rule: ColourRule) -> FoundColour:
-        """Return the same with the channels that a rule takes."""
+        """Return the same colours with the channels that a rule uses."""
         if rule == "one dye" or (rule == "grey" and self.kind != "dyes"):
             return self
         dyes = f"Dyes on black, {_listed(self.dyes)}: all are seen, as RGB." if self.kind == "dyes" else "Used as RGB."
@@ -104,7 +105,7 @@ class FoundColour:
 
     @property
     def name(self) -> str:
-        """The name of what is used, such as ``blue only``, ``magenta`` or ``RGB``."""
+        """The name of the used channels, such as ``blue only``, ``magenta`` or ``RGB``."""
         if len(self.channels) != 1:
             return "RGB"
         name = self.dyes[0].name if self.dyes else COLOURS[self.channels[0]]
@@ -112,7 +113,7 @@ class FoundColour:
 
     @property
     def words(self) -> str:
-        """What is used, such as ``blue only, as grey``; empty where all three channels are."""
+        """The used channel in words, such as ``blue only, as grey``; empty if all three channels are used."""
         if len(self.channels) != 1:
             return ""
         if self.kind == "grey":
@@ -121,7 +122,7 @@ class FoundColour:
 
 
 def find_colour(planes: Sequence[NDArray[Any]]) -> FoundColour:
-    """Find what the colours of a picture are.
+    """Find the kind of colours of a picture.
 
     Parameters
     ----------
@@ -131,7 +132,7 @@ def find_colour(planes: Sequence[NDArray[Any]]) -> FoundColour:
     Returns
     -------
     FoundColour
-        One answer for all planes.
+        One result for all planes.
     """
     seen, said = _transparent(planes)
     pictures = [_means(plane, there) for plane, there in zip(planes, seen, strict=True)]
@@ -144,7 +145,7 @@ def _of_pictures(
     seen: Sequence[NDArray[np.bool_] | None],
     pictures: Sequence[NDArray[np.float32]],
 ) -> FoundColour:
-    """`pictures`: the means of the planes."""
+    """Return the colours of planes whose means are `pictures`."""
     pixels = _flat(pictures)
     if not len(pixels):
         return _real("No pixel has a finite value")
@@ -187,7 +188,7 @@ def _flat(pictures: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
 def _without_white_marks(
     planes: Sequence[NDArray[Any]], seen: Sequence[NDArray[np.bool_] | None]
 ) -> NDArray[np.float32]:
-    """Return the means without white marks such as a scale bar and what is next to them, if there are few."""
+    """Return the means without white marks, such as a scale bar, and the pixels next to them, if marks are few."""
     from scipy import ndimage
 
     white = float(np.max([np.max(plane[..., :3], where=np.isfinite(plane[..., :3]), initial=0) for plane in planes]))
@@ -204,13 +205,13 @@ def _without_white_marks(
 
 
 def _tops(values: NDArray[Any]) -> NDArray[Any]:
-    """Return the brightest value of each channel, but for few pixels: cells may cover hardly any of a picture."""
+    """Return the brightest value of each channel, ignoring a few pixels: cells may cover very little of a picture."""
     few = min(len(values) - 1, max(4, len(values) // 4000))
     return np.asarray(np.partition(values, -1 - few, axis=0)[-1 - few])
 
 
 def _one_colour(pixels: NDArray[np.float32], ground: NDArray[Any]) -> tuple[str, int] | None:
-    """Return the colour's name and its strongest channel if pixels lie on one ray from black, or from a dark ground."""
+    """Return the colour's name and its strongest channel if all pixels are on one ray from black or a dark ground."""
     shown = pixels - ground
     spans = _tops(shown)
     number = int(spans.argmax())
@@ -221,7 +222,7 @@ def _one_colour(pixels: NDArray[np.float32], ground: NDArray[Any]) -> tuple[str,
     pale = 1 - pixels[bright].min(axis=1) / np.maximum(pixels[bright].max(axis=1), 1e-9)
     if np.median(pale) < _SATURATED:
         return None
-    # Of the means of neighbouring squares, where noise is all that differs nearly everywhere.
+    # Measured on neighbouring squares: nearly everywhere, only noise makes them differ.
     noise = float(np.median(np.abs(np.diff(shown, axis=0))))
     most = min(max(_OFF * varies, 4 * noise), 2 * _OFF * varies)
     if not all(_follows(shown[:, c], shown[:, number], most) for c in range(3) if c != number):
@@ -230,7 +231,7 @@ def _one_colour(pixels: NDArray[np.float32], ground: NDArray[Any]) -> tuple[str,
 
 
 def _dyes(shown: NDArray[np.float32], ground: NDArray[Any]) -> list[Dye]:
-    """Return two or three dyes on black; none if there are none."""
+    """Return two or three dyes on black; an empty list if there are none."""
     spans = _tops(shown)
     span = float(spans.max())
     if span <= 0 or ground.max() > _DARK * span:
@@ -252,7 +253,7 @@ def _dyes(shown: NDArray[np.float32], ground: NDArray[Any]) -> list[Dye]:
         a, b = (c for c in range(3) if c != own)
         equal = 0.5 < spans[b] / max(spans[a], 1e-9) < 2 and _follows(shown[:, b], shown[:, a], _SAME * span)
         if equal and max(pure[own], mixed[own]) >= _PURE:
-            # Such as green and magenta, which is red and blue alike.
+            # Such as green and magenta: red and blue are equal.
             strongest = max((a, b), key=lambda c: spans[c])
             return [Dye(COLOURS[own], own), Dye(_name(np.arange(3) != own), strongest)]
     for shared in range(3):
@@ -268,7 +269,7 @@ def _dyes(shown: NDArray[np.float32], ground: NDArray[Any]) -> list[Dye]:
 
 
 def _is_sum(shown: NDArray[np.float32], channel: int, span: float, most: float) -> bool:
-    """Tell whether a channel is a sum of shares of the two others, but for few pixels and where it is saturated."""
+    """Tell whether a channel is a weighted sum of the two others, except in few pixels and where it is saturated."""
     others = np.delete(shown, channel, axis=1)
     target = shown[:, channel]
     below = target < 0.97 * max(float(target.max()), 1e-9)
@@ -283,7 +284,7 @@ def _real(reason: str) -> FoundColour:
 
 
 def _transparent(planes: Sequence[NDArray[Any]]) -> tuple[list[NDArray[np.bool_] | None], str]:
-    """Return which pixels are not transparent, None for all, and what is to be said of the transparent ones."""
+    """Return the masks of pixels that are not transparent (None for all), and a sentence about transparent pixels."""
     if planes[0].shape[-1] != 4:
         return [None] * len(planes), ""
     seen = [plane[..., 3] > 0 for plane in planes]
@@ -296,7 +297,7 @@ def _transparent(planes: Sequence[NDArray[Any]]) -> tuple[list[NDArray[np.bool_]
 
 
 def _means(plane: NDArray[Any], seen: NDArray[np.bool_] | None) -> NDArray[np.float32]:
-    """Return the means of squares of a plane in float32; transparent pixels are left out, as NaN."""
+    """Return the means of squares of a plane in float32. Transparent pixels become NaN."""
     values = plane[..., :3].astype(np.float32)
     if seen is not None:
         values[~seen] = np.nan
@@ -309,7 +310,7 @@ def _means(plane: NDArray[Any], seen: NDArray[np.bool_] | None) -> NDArray[np.fl
 
 
 def _are_marks(coloured: NDArray[np.float32], brightest: float) -> bool:
-    """Tell whether coloured pixels are drawn ones: few colours, and strong ones."""
+    """Tell whether coloured pixels were drawn: they have few colours, and strong ones."""
     if len(coloured) <= 4:
         return True
     tint = coloured.max(axis=1) - coloured.min(axis=1)
@@ -323,7 +324,7 @@ def _are_marks(coloured: NDArray[np.float32], brightest: float) -> bool:
 
 
 def _grey_below_marks(pixels: NDArray[np.float32], coloured: NDArray[np.bool_]) -> FoundColour:
-    """Take the channel in which coloured marks differ least from the picture."""
+    """Return grey with the channel in which coloured marks differ least from the picture."""
     usual = np.median(pixels[~coloured], axis=0)
     number = int(np.abs(pixels[coloured] - usual).mean(axis=0).argmin())
     why = (
@@ -334,12 +335,12 @@ def _grey_below_marks(pixels: NDArray[np.float32], coloured: NDArray[np.bool_]) 
 
 
 def _follows(channel: NDArray[Any], strongest: NDArray[Any], most: float) -> bool:
-    """Tell whether a channel is another one times a factor, but for few pixels and where that is saturated."""
+    """Tell whether a channel is another one times a factor, except in few pixels and where that one is saturated."""
     top = max(float(_tops(strongest)), float(_tops(channel)))
     lit = np.maximum(channel, strongest) > _LIT * top
     full = strongest >= 0.97 * strongest.max()
     if np.count_nonzero(full & lit) > 0.1 * np.count_nonzero(lit):
-        # Squares at the edge of what is saturated hold some of it.
+        # Squares at the edge of saturated regions contain saturated pixels.
         full = strongest >= 0.5 * strongest.max()
     below = lit & (~full | (channel > strongest))
     if np.count_nonzero(below) < 9:
@@ -361,7 +362,7 @@ _NAMES = {
 
 
 def _name(shares: NDArray[Any]) -> str:
-    """Return the name of a colour by its shares of red, green and blue, the greatest 1."""
+    """Return the name of a colour from its shares of red, green and blue, where the greatest share is 1."""
     red, green, blue = np.clip(shares, 0, 1)
     if red > 0.8 and 0.25 < green < 0.75 and blue < 0.35:
         return "orange"

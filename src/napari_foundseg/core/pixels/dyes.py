@@ -1,4 +1,4 @@
-"""Which dye of a fluorescence image shows nuclei or cells."""
+"""Choose the dye of a fluorescence image that shows nuclei or cells."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from numpy.typing import NDArray
 __all__ = ["blobness", "choose_dye"]
 
 _BLUE = 2
-#: How much better another dye must look than blue, which is that of nuclei nearly everywhere (DAPI, Hoechst).
+#: Factor by which another dye must score better than blue, the usual dye of nuclei (DAPI, Hoechst).
 _CONVENTION = 2.0
-#: Share of a picture that one object covers at most.
+#: Largest share of a picture that one object covers.
 _LARGEST = 0.1
 
 
 def choose_dye(pictures: Sequence[NDArray[Any]], channels: Sequence[int]) -> int:
-    """Return the channel of the dye that shows separate objects best.
+    """Return the channel of the dye that best shows separate objects.
 
     Parameters
     ----------
     pictures : sequence of (M, N, 3) ndarray
-        The picture without its background.
+        The planes, with the background subtracted.
     channels : sequence of int
-        One for each dye.
+        The channel of each dye.
     """
     scores = {c: float(np.mean([blobness(picture[..., c]) for picture in pictures])) for c in channels}
     if _BLUE in scores:
@@ -34,7 +34,7 @@ def choose_dye(pictures: Sequence[NDArray[Any]], channels: Sequence[int]) -> int
 
 
 def blobness(grey: NDArray[Any]) -> float:
-    """Return how much of the brightness of a picture is in separate compact objects on a dark ground, 0 to 1."""
+    """Return the share of a picture's brightness in separate compact objects on a dark ground, 0 to 1."""
     from scipy import ndimage
     from skimage.filters import threshold_otsu
 

@@ -1,4 +1,4 @@
-"""How much more a picture changes at the rim of an object than elsewhere."""
+"""Compare the gradient of a picture at the rim of an object with the gradient elsewhere."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ __all__ = ["edge_ratio"]
 
 #: Standard deviation in pixels of the derivative of a Gaussian.
 _SIGMA = 1.5
-#: Pixels from the rim from which on a pixel lies inside, or outside, and up to which the surroundings go.
+#: Distance from the rim, in pixels, beyond which a pixel is inside or outside, and the outer limit of the surroundings.
 _NEAR = 4
 _FAR = 8
 
 
 def edge_ratio(picture: NDArray[np.floating], mask: NDArray[np.bool_]) -> float:
-    """Compare the gradient at the rim of an object with that inside and around it, and with that around it alone.
+    """Return the ratio of the gradient at an object's rim to that inside and around it, or to that around it alone.
 
     Parameters
     ----------
@@ -29,14 +29,15 @@ def edge_ratio(picture: NDArray[np.floating], mask: NDArray[np.bool_]) -> float:
     Returns
     -------
     float
-        1 or less on slopes, where an object has no edge of its own; infinite on even ground.
+        The lower of both ratios. It is 1 or less on slopes, where an object has no edge of its own, and infinite on
+        even ground.
     """
     from scipy import ndimage
 
     values = picture.astype(np.float32, copy=False)
     parts: list[NDArray[Any]] = [ndimage.gaussian_filter(values, _SIGMA, order=order) for order in ((0, 1), (1, 0))]
     gradient = np.hypot(*parts)
-    # The picture's own border is not a rim.
+    # The border of the picture is not a rim.
     depth = ndimage.distance_transform_edt(np.pad(mask, 1, mode="edge"))[1:-1, 1:-1]
     distance = ndimage.distance_transform_edt(~mask)
     rim = mask & (depth <= 1.5)
@@ -44,6 +45,6 @@ def edge_ratio(picture: NDArray[np.floating], mask: NDArray[np.bool_]) -> float:
     around = (mask & (depth > _NEAR)) | outside
     if not rim.any() or not around.any():
         return float("inf")
-    # Shading that goes on beyond the object grows steeper there.
+    # Shading that continues beyond the object may become steeper there.
     elsewhere = max(float(gradient[part].mean()) for part in (around, outside) if part.any())
     return float(gradient[rim].mean()) / elsewhere if elsewhere else float("inf")

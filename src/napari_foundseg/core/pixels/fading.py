@@ -1,4 +1,4 @@
-"""Stacks whose brightness decays, as a film bleaches: each slice has contrast limits of its own."""
+"""Stacks whose brightness decays, as in a film that bleaches. Each slice has its own contrast limits."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from napari_foundseg.core.pixels.noise import pixel_noise
 
 __all__ = ["Fading", "find_fading"]
 
-#: By what factor the contrast falls from the first to the last slice at least.
+#: Least factor by which the contrast falls from the first to the last slice.
 _LEAST = 2.5
-#: Correlation of slice and logarithm of the contrast, at most: of films, and of other stacks, whose objects may end.
+#: Greatest correlation of slice and logarithm of the contrast, for films and for other stacks, whose objects may end.
 _IN_TIME = -0.9
 _ELSEWHERE = -0.975
-#: Fewer slices tell nothing.
+#: Least number of slices for a decision.
 _FEWEST = 4
-#: Standard deviations of noise that the contrast of a slice has at least, so that empty ones stay dark.
+#: Least contrast of a slice, in standard deviations of noise, so that empty slices stay dark.
 _NOISE = 10.0
 
 
 class Fading(NamedTuple):
-    """The contrast limits of some slices of a stack; between them they are interpolated."""
+    """The contrast limits of some slices of a stack, interpolated for the slices between."""
 
     #: Number of each slice.
     at: tuple[float, ...]
@@ -39,30 +39,30 @@ class Fading(NamedTuple):
 
     @property
     def share(self) -> float:
-        """What is left of the contrast in the last slice."""
+        """The contrast of the last slice as a share of that of the first."""
         return (self.high[-1] - self.low[-1]) / (self.high[0] - self.low[0])
 
 
 def find_fading(
     planes: Sequence[NDArray[Any]], at: Sequence[float], low: float, high: float, *, in_time: bool
 ) -> Fading | None:
-    """Find out whether the brightness of a stack decays from slice to slice.
+    """Return the limits of slices if the brightness of a stack decays from slice to slice.
 
     Parameters
     ----------
     planes : sequence of (M, N) ndarray
         Grey values of some slices, in their order.
     at : sequence of float
-        Number of each.
+        Number of each slice.
     low, high : float
         Percentiles that give the limits.
     in_time : bool
-        Whether it is a film.
+        Whether the stack is a film.
 
     Returns
     -------
     Fading or None
-        None where it does not.
+        None if it does not decay.
     """
     if len(planes) < _FEWEST or any(plane.ndim != 2 or min(plane.shape) < 3 for plane in planes):
         return None

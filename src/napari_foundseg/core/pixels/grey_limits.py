@@ -1,4 +1,4 @@
-"""The grey values of an image that become black and white, and what is odd about them, from one sample."""
+"""The grey values of an image that become black and white, and any doubts about them, from one sample."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from napari_foundseg.core.pixels.sampling import flat, is_flat
 
 __all__ = ["measure_limits"]
 
-#: Pixels read where the sample shows one value only.
+#: Most pixels to read if the first sample has only one value.
 _MOST_PIXELS = 1 << 26
 
 
@@ -39,16 +39,16 @@ def measure_limits(
     Parameters
     ----------
     sample_of : callable
-        Returns `sample_planes` with ``most``, 0 for the usual sample.
+        Returns the result of `sample_planes` for a value of ``most``; 0 for the usual sample.
     normalisation : Percentile or AsIs or MinMax or Limits or CTWindow or None
-        Of the image.
+        The normalisation of the image.
     fixed : tuple of float, optional
-        The limits, where the normalisation gives them.
+        The limits, if the normalisation sets them.
     """
     planes, whole = sample_of(0)
     sample = flat(planes)
     if is_flat(sample) and (more := sample_of(_MOST_PIXELS)[0]):
-        # An object may be in the slices, or between the pixels, that were not looked at.
+        # An object may be in slices or between pixels that were not in the sample.
         planes = more
         sample = flat(planes)
     doubts = doubts_of(sample)
@@ -69,7 +69,7 @@ def _flatness(
     normalisation: Percentile | AsIs | MinMax | Limits | CTWindow,
     limits: tuple[float, float],
 ) -> str:
-    """Say it if limits that were chosen show all of a sample as one grey value."""
+    """Return a sentence if the chosen limits show a whole sample as one grey value; else an empty string."""
     least, greatest = (float(value) for value in np.nanpercentile(sample, (0, 100)))
     low, high = limits
     if least == greatest or (low < high and greatest > low and least < high):

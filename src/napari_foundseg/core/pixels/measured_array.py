@@ -1,4 +1,4 @@
-"""A `SlicedArray` with contrast: which grey values become black and white, measured on a sample of the whole stack."""
+"""A `SlicedArray` with contrast: grey values that become black and white, measured on a sample of the whole stack."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ __all__ = ["MeasuredArray"]
 
 
 class MeasuredArray(SlicedArray):
-    """Base of `Image`: what follows from its normalisation and the grey values of its chosen channels."""
+    """Base of `Image`: properties that follow from its normalisation and the grey values of its channels."""
 
     normalisation: Percentile | AsIs | MinMax | Limits | CTWindow | None
 
     @property
     @abstractmethod
     def chosen_channels(self) -> tuple[int, ...]:
-        """Numbers of the channels that are used; none where the image has no channel axis."""
+        """Numbers of the channels that are used; empty if the image has no channel axis."""
 
     @abstractmethod
     def _planes(
@@ -38,12 +38,12 @@ class MeasuredArray(SlicedArray):
 
     @property
     def is_photograph(self) -> bool:
-        """Whether the pixels are 8-bit RGB, all three colours in their order."""
+        """Whether the pixels are 8-bit RGB and all three colours are used in their order."""
         return self.dtype == np.uint8 and self._axes.endswith("C") and self.chosen_channels == (0, 1, 2)
 
     @cached_property
     def limits(self) -> tuple[float, float]:
-        """The grey values that become 0 and 255, equal over the whole stack."""
+        """The grey values that become 0 and 255, the same for the whole stack."""
         norm = self.normalisation
         if isinstance(norm, Limits):
             return norm.low, norm.high
@@ -55,29 +55,29 @@ class MeasuredArray(SlicedArray):
 
     @property
     def doubts(self) -> str:
-        """What is odd about the grey values, such as one value everywhere, or limits that were mended; may be empty."""
+        """Doubts about the grey values, such as one value everywhere or changed limits; empty if there are none."""
         found, doubts = self._measured
         return " ".join(filter(None, (doubts, found.mended)))
 
     @property
     def known_doubts(self) -> str:
-        """The `doubts` where no pixel of a lazy array must be read for them that `limits` do not need; else empty."""
+        """The `doubts`, but empty if more pixels of a lazy array than for `limits` would have to be read for them."""
         measured = not isinstance(self.normalisation, Limits | CTWindow | AsIs) or "_measured" in vars(self)
         return self.doubts if measured or isinstance(self.levels[0], np.ndarray) else ""
 
     @property
     def suspicion(self) -> str:
-        """What may be wrong with the contrast, to be said where nothing is found; empty where nothing is odd."""
+        """A possible fault of the contrast, for a run that finds nothing; empty if nothing is odd."""
         return self._measured[0].suspicion
 
     @property
     def burnt_in(self) -> BurntIn | None:
-        """A scale bar, frame or mark in whose place models see the ground; known once `limits` are."""
+        """A scale bar, frame or mark that is replaced by the ground for models; None until `limits` are measured."""
         return self._measured[0].burnt_in if "_measured" in vars(self) else None
 
     @cached_property
     def _measured(self) -> tuple[FoundLimits, str]:
-        """Limits and doubts, of one sample."""
+        """Limits and doubts, measured on one sample."""
         shows_as_it_is = isinstance(self.normalisation, Limits | CTWindow) or (
             isinstance(self.normalisation, AsIs) and self.is_photograph
         )
@@ -92,7 +92,7 @@ class MeasuredArray(SlicedArray):
         return replace(found, fading=fading, mended=mended), doubts
 
     def _find_fading(self) -> Fading | None:
-        """Return the limits of the slices of a grey stack whose brightness decays along its one axis."""
+        """Return the limits of slices of a grey stack whose brightness decays along its only axis."""
         normalisation = self.normalisation or Percentile()
         if not isinstance(normalisation, Percentile) or normalisation.outliers == "kept" or self.dtype == bool:
             return None
@@ -108,7 +108,7 @@ class MeasuredArray(SlicedArray):
 
     @property
     def fading(self) -> Fading | None:
-        """The limits of each slice of a stack whose brightness decays; known once `limits` are."""
+        """The limits of each slice of a stack whose brightness decays; None until `limits` are measured."""
         return self._measured[0].fading if "_measured" in vars(self) else None
 
     def limits_of(self, index: tuple[int, ...]) -> tuple[float, float]:
@@ -129,7 +129,7 @@ class MeasuredArray(SlicedArray):
         return limits if fading is None else fading.limits(max(index, default=0))
 
     def _without_burnt_in(self, pixels: NDArray[Any]) -> NDArray[Any]:
-        """Return grey values with the ground in place of a scale bar, frame or mark, if the contrast is without."""
+        """Return grey values with a scale bar, frame or mark replaced by the ground, if the limits ignore it."""
         found = self.burnt_in
         if found is None or pixels.ndim != 2:
             return pixels

@@ -1,4 +1,4 @@
-"""How noisy a picture is, and how much to smooth it before a model sees it."""
+"""The noise of a picture, and the smoothing before a model sees it."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ __all__ = ["BLOCK", "blocks", "noise_of", "pixel_noise", "smoothing_for"]
 
 #: Side in pixels of the blocks in which noise is measured.
 BLOCK = 16
-#: How many times the energy of first differences that of second differences is at least, if detail is noise: 3 for
-#: white noise, below 1 for sharp pictures of nuclei.
+#: Detail is noise if second differences have at least this many times the energy of first differences. The ratio is 3
+#: for white noise, and below 1 for sharp pictures of nuclei.
 _WHITE = 2.2
-#: Share of a picture's range by which a block must be above the ground to count as bright.
+#: A block is bright if it is above the ground by this share of the picture's range.
 _BRIGHT = 0.15
-#: Standard deviations of noise, of 255 grey values, and of the Gaussian filter in pixels that suits each; chosen on
+#: Standard deviations of noise (of 255 grey values) and of the Gaussian filter (in pixels) for each of them. Chosen on
 #: `train` and `val`.
 _NOISE = (8.0, 12.0, 30.0, 80.0)
 _SIGMA = (0.0, 0.7, 0.9, 2.0)
-#: Median of the second differences of white noise of deviation 1.
+#: Median absolute second difference of white noise of standard deviation 1.
 _MEDIAN = 0.6745 * np.sqrt(6)
 
 
 def noise_of(picture: NDArray[np.floating]) -> float:
     """Estimate the standard deviation of the noise of a picture.
 
-    From second differences (Immerkær, Computer Vision and Image Understanding 64, 1996), as their median in the blocks
-    that are bright, where photons make more noise than on dark ground.
+    It uses second differences (Immerkær, Computer Vision and Image Understanding 64, 1996). Their median is taken in
+    bright blocks, where photons make more noise than on dark ground.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def noise_of(picture: NDArray[np.floating]) -> float:
     Returns
     -------
     float
-        In grey values; 0 where neighbouring pixels are so much alike that there is no white noise.
+        In grey values; 0 if neighbouring pixels are too similar for white noise.
     """
     rows, columns = (n // BLOCK * BLOCK for n in (picture.shape[0], picture.shape[1] - 2))
     if not rows or columns <= 0:
@@ -64,30 +64,30 @@ def pixel_noise(picture: NDArray[np.floating]) -> float:
     Returns
     -------
     float
-        In grey values; fine detail counts as noise. 0 for pictures narrower than three pixels.
+        In grey values. Fine detail counts as noise. 0 for pictures narrower than three pixels.
     """
     second = np.abs(np.diff(picture, 2, axis=1))
     return float(np.median(second)) / _MEDIAN if second.size else 0.0
 
 
 def smoothing_for(noise: float) -> float:
-    """Return by how much a Gaussian filter should smooth a picture for a model.
+    """Return the width of the Gaussian filter that should smooth a picture for a model.
 
     Parameters
     ----------
     noise : float
-        Standard deviation of the noise, of 255 grey values.
+        Standard deviation of the noise, on a scale of 255 grey values.
 
     Returns
     -------
     float
-        Standard deviation of the filter in pixels; 0 where the noise does no harm.
+        Standard deviation of the filter in pixels; 0 if the noise does no harm.
     """
     return float(np.interp(noise, _NOISE, _SIGMA)) if noise > _NOISE[0] else 0.0
 
 
 def blocks(picture: NDArray[np.floating], rows: int, columns: int) -> NDArray[np.floating]:
-    """Return the pixels of square blocks of 16 pixels a side, one block a row; both sizes are multiples of 16."""
+    """Return the pixels of square blocks of 16 by 16 pixels, one block per row. Both sizes are multiples of 16."""
     cut = picture[:rows, :columns]
     blocks = cut.reshape(rows // BLOCK, BLOCK, columns // BLOCK, BLOCK).swapaxes(1, 2)
     return blocks.reshape(-1, BLOCK * BLOCK)

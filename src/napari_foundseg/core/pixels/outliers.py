@@ -1,4 +1,4 @@
-"""What a few very bright or dark pixels must not do to the contrast: dust, dead cells, scale bars, frames."""
+"""Outliers that must not decide the contrast: dust, dead cells, scale bars, frames."""
 
 from __future__ import annotations
 
@@ -12,50 +12,49 @@ from napari_foundseg.core.pixels.noise import BLOCK, blocks, pixel_noise
 
 __all__ = ["BurntIn", "burnt_in_pixels", "find_burnt_in", "typical_limit"]
 
-#: By how many times the typical brightness of what is bright a limit may lie above the ground; chosen on `train`.
+#: Greatest limit above the ground, as a multiple of the typical brightness of bright blocks. Chosen on `train`.
 _TYPICAL = 2.0
-#: Standard deviations of noise, and share of the range of bright blocks, by which a block is above the ground.
+#: A bright block is above the ground by this many deviations of noise, and by this share of the range of bright blocks.
 _NOISE = 5.0
 _SHARE = 0.25
-#: Share of the plain range from which on nothing is gained by a lower limit.
+#: A lower limit is used only below this share of the plain range.
 _LOWER = 0.7
-#: Largest share of the pixels, and of the bright blocks, that are a minority.
+#: Largest share of the pixels, and of the bright blocks, that counts as a minority.
 _FEW = 0.06
 _FEW_BLOCKS = 0.3
-#: Fewer blocks tell nothing.
+#: Least number of bright blocks for a decision.
 _FEWEST = 4
-#: Different values that pictures of a microscope have at least.
+#: Least number of different values in pictures of a microscope.
 _SHADES = 12
-#: Pixels of a part that was burnt in.
+#: Least number of pixels of a burnt-in part.
 _SMALLEST = 30
-#: Share of its bounding box that a bar or square fills, and how many times longer than wide a bar is.
+#: Least share of its bounding box that a bar or square fills, and least ratio of a bar's length to its width.
 _FILLED = 0.95
 _LONG = 4.0
-#: Share of the range of all other pixels by which a rim is a step, and of the rim that may be none.
+#: Least step at a rim, as a share of the range of all other pixels, and largest share of the rim without a step.
 _STEP = 0.25
 _SOFT = 0.2
-#: By how many times the range of all other pixels a square lies beyond them.
+#: Least distance of a square's value from all other pixels, as a multiple of their range.
 _FAR = 0.5
-#: Largest share of a plane that is taken for burnt in.
+#: Largest share of a plane that may be burnt in.
 _MOST = 0.4
 _EIGHT = np.ones((3, 3), bool)
 
 
 class BurntIn(NamedTuple):
-    """A grey value that a scale bar, a frame or a mark has."""
+    """The grey value of a scale bar, a frame or a mark."""
 
     value: float
-    #: Grey value of the ground, which stands for it.
+    #: Grey value of the ground, which replaces it.
     ground: float
-    #: Of the sample.
+    #: Share of the sample's pixels that have the value.
     share: float
 
 
 def typical_limit(planes: Sequence[NDArray[Any]], low: float, high: float) -> float | None:
-    """Return an upper limit that a minority of very bright pixels does not decide, None if they do not.
+    """Return an upper limit that does not depend on a minority of very bright pixels; None to keep the plain limit.
 
-    Half of the blocks in which something is bright are darker than what is typical; the limit is twice that far from
-    the ground at most.
+    The typical brightness is the median of the bright blocks. The limit is at most twice that far from the ground.
 
     Parameters
     ----------
@@ -75,10 +74,10 @@ def typical_limit(planes: Sequence[NDArray[Any]], low: float, high: float) -> fl
         floors, tops = np.percentile(blocks(values, rows, columns), (5, 95), axis=1)
         ground = float(np.median(values))
         noise = pixel_noise(values)
-        # Of whole numbers, differences of less than one are not seen.
+        # In whole numbers, differences of less than one do not show.
         noise = max(noise, 1 / (high - low)) if plane.dtype.kind in "iu" else noise
         least = ground + max(_NOISE * noise, _SHARE * (float(np.percentile(tops, 90)) - ground))
-        # On a slope the ground is above the ground elsewhere: what is bright rises from what is near.
+        # On a slope the ground is higher than elsewhere, so a bright block must also rise above its surroundings.
         near = ndimage.minimum_filter(floors.reshape(rows // BLOCK, columns // BLOCK), 3).ravel()
         heights.append(tops[(tops > least) & (tops - near > least - ground)])
     together = np.concatenate(heights) if heights else np.empty(0)
@@ -86,13 +85,13 @@ def typical_limit(planes: Sequence[NDArray[Any]], low: float, high: float) -> fl
         return None
     limit = _TYPICAL * float(np.median(together))
     brighter = np.mean([float(np.mean(_scaled(plane, low, high) > limit)) for plane in planes])
-    # Where many blocks are brighter, as on one side of a shaded picture, that is what the picture shows.
+    # If many blocks are brighter, as on one side of a shaded picture, they are no outliers.
     few = brighter <= _FEW and np.mean(together > limit) <= _FEW_BLOCKS
     return low + limit * (high - low) if 0 < limit < _LOWER and few else None
 
 
 def _scaled(plane: NDArray[Any], low: float, high: float) -> NDArray[np.float64]:
-    """Return grey values so that `low` is 0 and `high` is 1."""
+    """Return grey values scaled so that `low` is 0 and `high` is 1."""
     with np.errstate(over="ignore", invalid="ignore"):
         return np.asarray((plane.astype(np.float64) - low) / (high - low))
 
@@ -121,7 +120,7 @@ def find_burnt_in(planes: Sequence[NDArray[Any]]) -> BurntIn | None:
         if not np.isfinite(last - first):
             return None
         if last <= first or len(np.unique(others[:: max(1, others.size // 4096)])) < _SHADES:
-            # Nothing but the value itself differs: it is what the picture shows, or all of it is drawn.
+            # The other pixels have hardly any shades: the value is the picture's content, or all of it is drawn.
             continue
         far = value - last > _FAR * (last - first) or first - value > _FAR * (last - first)
         if any(_is_drawn(plane, flag, far) for plane, flag in zip(planes, flags, strict=True)):
@@ -130,7 +129,7 @@ def find_burnt_in(planes: Sequence[NDArray[Any]]) -> BurntIn | None:
 
 
 def burnt_in_pixels(plane: NDArray[Any], value: float) -> NDArray[np.bool_]:
-    """Return which pixels of a plane, or of a box in it, belong to a scale bar, a frame or a mark of a value."""
+    """Return the mask of pixels of a plane, or of a box in it, that belong to a scale bar, frame or mark of a value."""
     from scipy import ndimage
 
     flags = np.asarray(plane == value)
@@ -145,7 +144,7 @@ def burnt_in_pixels(plane: NDArray[Any], value: float) -> NDArray[np.bool_]:
 
 
 def _is_drawn(plane: NDArray[Any], flags: NDArray[np.bool_], far: bool) -> bool:
-    """Tell whether a plane has a frame or bar of a value, or, where the value is far from all others, a square."""
+    """Tell whether a plane has a frame or bar of a value or, if the value is far from all others, a square."""
     from scipy import ndimage
 
     if not 0 < flags.mean() <= _MOST:
@@ -168,7 +167,7 @@ def _is_drawn(plane: NDArray[Any], flags: NDArray[np.bool_], far: bool) -> bool:
 def _steps(
     plane: NDArray[Any], flags: NDArray[np.bool_], parts: NDArray[Any], count: int, value: float
 ) -> NDArray[np.bool_]:
-    """Tell of each part whether its rim is a step, as nothing in focus or blurred has it."""
+    """Return for each part whether its rim is a step, which nothing in focus or blurred has."""
     from scipy import ndimage
 
     others = plane[~flags]

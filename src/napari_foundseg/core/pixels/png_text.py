@@ -1,4 +1,4 @@
-"""Small pictures as text, for recipes and records: PNG in base 64."""
+"""Small pictures as text, for recipes and records: PNG in base64."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["picture_of", "png_text"]
 
 
 def png_text(picture: NDArray[np.uint8], longest: int) -> str:
-    """Write a picture as text.
+    """Return a picture as text.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def png_text(picture: NDArray[np.uint8], longest: int) -> str:
     Returns
     -------
     str
-        PNG in base 64.
+        PNG in base64.
     """
     from PIL.Image import Resampling, fromarray
 
@@ -39,7 +39,7 @@ def png_text(picture: NDArray[np.uint8], longest: int) -> str:
 
 
 def picture_of(text: str) -> NDArray[np.uint8]:
-    """Return the picture of a text that `png_text` wrote.
+    """Return the picture that a result of `png_text` encodes.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def picture_of(text: str) -> NDArray[np.uint8]:
     Raises
     ------
     PromptError
-        If it is something else.
+        If the text is not a PNG in base64.
     """
     from PIL.PngImagePlugin import PngImageFile
 

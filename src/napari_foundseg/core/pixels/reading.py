@@ -1,4 +1,4 @@
-"""Reads a slice of an array with named axes."""
+"""Read a slice of an array with named axes."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def read_slice(
     box: tuple[int, int, int, int] | None,
     channels: tuple[int, ...],
 ) -> NDArray[Any]:
-    """Return a slice, or a box in it, (M, N), or (M, N, C) with several channels.
+    """Return a slice, or a box in it: (M, N), or (M, N, C) with several channels.
 
     Raises
     ------
     AxesError
-        If the index has not one number for every axis but rows, columns and channels.
+        If the index does not have one number for each axis other than Y, X and C.
     """
     along = "".join(axis for axis in axes if axis not in "YXC")
     if len(index) != len(along):

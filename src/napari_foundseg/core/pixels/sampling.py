@@ -1,4 +1,4 @@
-"""A sample of the pixels of an image: all that is measured of an image is measured on one, read once."""
+"""A sample of the pixels of an image, read once and used by all measurements."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 __all__ = ["flat", "is_flat", "sample_planes", "sampled_slices"]
 
-#: Pixels looked at for percentiles: enough for 0.1 % accuracy, few enough to be read from a lazy stack.
+#: Pixels to sample for percentiles: enough for 0.1 % accuracy, few enough to be read from a lazy stack.
 _SAMPLE_PIXELS = 1 << 20
 _SAMPLE_SLICES = 16
 
@@ -21,18 +21,18 @@ def sample_planes(
     read: Callable[[int, tuple[int, ...]], NDArray[Any]],
     most: int = 0,
 ) -> tuple[list[NDArray[Any]], tuple[float, float]]:
-    """Return slices, spread over a stack, with up to about a million pixels; and their least and greatest value.
+    """Return slices, spread over a stack, with up to about a million pixels, and their least and greatest value.
 
     Parameters
     ----------
     sizes : sequence of int
-        Pixels of a slice of each level of the pyramid.
+        Number of pixels of a slice at each level of the pyramid.
     indices : sequence of tuple
-        Of all slices.
+        The indices of all slices.
     read : callable
         Returns the pixels of a slice, (M, N) or (M, N, C), from the number of its level and its index.
     most : int
-        Instead, all pixels of as many slices as have so many together.
+        If not 0, return all pixels of as many slices as have at most this many pixels together.
     """
     level = max(i for i, size in enumerate(sizes) if i == 0 or size >= _SAMPLE_PIXELS // 4)
     slices = most // sizes[level] if most else _SAMPLE_SLICES
@@ -57,7 +57,10 @@ def sampled_slices(count: int, slices: int = _SAMPLE_SLICES) -> NDArray[np.int64
 def _readable(
     indices: Sequence[tuple[int, ...]], read: Callable[[tuple[int, ...]], NDArray[Any]]
 ) -> list[NDArray[Any]]:
-    """Return the slices that can be read: one that cannot is named when a task looks at it, not when others are."""
+    """Return the slices that can be read; raise only if none can be.
+
+    A task that uses an unreadable slice raises the error for it.
+    """
     planes = []
     failed: Exception | None = None
     for index in indices:
@@ -71,11 +74,11 @@ def _readable(
 
 
 def flat(planes: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """Return all values of some planes."""
+    """Return all values of some planes in one dimension."""
     return np.concatenate([np.ravel(plane) for plane in planes])
 
 
 def is_flat(sample: NDArray[Any]) -> bool:
-    """Tell whether all finite values are one."""
+    """Tell whether all finite values are equal."""
     finite = sample[np.isfinite(sample)]
     return bool(finite.size) and finite.min() == finite.max()

@@ -1,4 +1,4 @@
-"""How blurred a picture is, and how much to sharpen it before a model sees it."""
+"""The sharpness of a picture, and how much to sharpen it before a model sees it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 __all__ = ["sharpened", "sharpening_for", "sharpness_of"]
 
-#: How many times the energy of first differences that of second differences is, and the amount of the unsharp mask that
-#: suits it; from `_SHARP` on nothing is gained. Chosen on `train` and `val`.
+#: Ratio of the energy of second to that of first differences, and the amount of the unsharp mask for it. From `_SHARP`
+#: on nothing is gained. Chosen on `train` and `val`.
 _SHARP = 0.5
 _SHARPNESS = (0.2, 0.35)
 _AMOUNT = (2.0, 1.0)
@@ -17,7 +17,7 @@ _SIGMA = 3.0
 
 
 def sharpness_of(picture: NDArray[np.floating]) -> float:
-    """Compare the second differences of neighbouring pixels with the first.
+    """Return the ratio of second to first differences of neighbouring pixels.
 
     Parameters
     ----------
@@ -27,8 +27,8 @@ def sharpness_of(picture: NDArray[np.floating]) -> float:
     Returns
     -------
     float
-        Ratio of their energies: 3 for white noise, about 1 for sharp pictures of nuclei, below 0.5 for blurred ones;
-        infinite where nothing bright lies on dark ground, since stained tissue is smooth when it is sharp.
+        Ratio of their energies: 3 for white noise, about 1 for sharp pictures of nuclei, below 0.5 for blurred ones. It
+        is infinite without bright objects on dark ground, since stained tissue is smooth even when it is sharp.
     """
     if float(np.median(picture)) >= float(np.mean(picture)):
         return float("inf")
@@ -39,12 +39,12 @@ def sharpness_of(picture: NDArray[np.floating]) -> float:
 
 
 def sharpening_for(sharpness: float) -> float:
-    """Return the amount of the unsharp mask for a picture of a sharpness; 0 where it is sharp enough."""
+    """Return the amount of the unsharp mask for a sharpness; 0 if the picture is sharp enough."""
     return float(np.interp(sharpness, _SHARPNESS, _AMOUNT)) if sharpness < _SHARP else 0.0
 
 
 def sharpened(rgb: NDArray[np.uint8], amount: float) -> NDArray[np.uint8]:
-    """Return a picture, (M, N, 3), with an unsharp mask of an amount."""
+    """Return a picture, (M, N, 3), after an unsharp mask of the given amount."""
     from scipy import ndimage
 
     if not amount:

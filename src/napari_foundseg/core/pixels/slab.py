@@ -1,4 +1,4 @@
-"""Slabs: the neighbouring slices of which a model sees a projection, as napari shows them."""
+"""Slabs: neighbouring slices that are projected for a model, as napari shows them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WORDS = {"max": "Maximum", "min": "Minimum", "mean": "Mean", "sum": "Sum"}
 
 
 class Slab(Declared):
-    """Neighbouring slices that are projected: each slice is seen together with those around it."""
+    """Neighbouring slices to project: each slice is combined with those around it."""
 
     noun: ClassVar[str] = "slab"
     mode: Literal["max", "mean", "min", "sum"] = "max"
@@ -36,7 +36,7 @@ class Slab(Declared):
         return value
 
     def check_axes(self, slice_axes: str) -> None:
-        """Raise AxesError if the image has no slices along an axis of the slab."""
+        """Raise `AxesError` if the image has no slices along an axis of the slab."""
         if missing := sorted(set(self.margins) - set(slice_axes)):
             raise AxesError(
                 f"A slab along {', '.join(missing)} was given, but the image's axes of slices are: "
@@ -44,22 +44,22 @@ class Slab(Declared):
             )
 
     def slices(self, axis: str, at: int, length: int) -> range:
-        """Return the slices along an axis that are projected around a slice; napari's own rule."""
+        """Return the slices along an axis to project around a slice, by napari's own rule."""
         before, after = self.margins.get(axis, (0.0, 0.0))
         low = max(int(np.round(at - before)), 0)
         high = max(int(np.round(at + after)), 0)
-        # The end is excluded: a margin that ends at the middle of a slice includes that slice.
+        # `high` is excluded from the range: a margin that ends at the middle of a slice includes that slice.
         if np.isclose(high, at + after):
             high += 1
         return range(low, min(max(high, low + 1), length))
 
     def indices(self, index: Sequence[int], axes: str, shape: Sequence[int]) -> list[tuple[int, ...]]:
-        """Return all slices that are projected around one."""
+        """Return the indices of all slices to project around one."""
         return list(product(*(self.slices(axis, at, n) for axis, at, n in zip(axes, index, shape, strict=True))))
 
 
 def project(slab: Slab, indices: Sequence[tuple[int, ...]], read: Callable[[tuple[int, ...]], NDArray[Any]]) -> Any:
-    """Return the projection of slices, which are read one after the other; mean and sum are of float32."""
+    """Return the projection of slices, which are read one after the other. Mean and sum are float32."""
     first = read(indices[0])
     if len(indices) == 1:
         return first if slab.mode in ("max", "min") else first.astype(np.float32)
@@ -75,14 +75,14 @@ def project(slab: Slab, indices: Sequence[tuple[int, ...]], read: Callable[[tupl
 
 
 def slab_in_words(slab: Slab, index: Sequence[int], axes: str, shape: Sequence[int]) -> str:
-    """Return such as ``Maximum of 5 slices along Z``; empty where a slice is seen alone."""
+    """Return the slab in words, such as ``Maximum of 5 slices along Z``; empty if it has a single slice."""
     counts = {axis: len(slab.slices(axis, at, n)) for axis, at, n in zip(axes, index, shape, strict=True)}
     several = [f"{count} slices along {axis}" for axis, count in counts.items() if count > 1]
     return f"{_WORDS[slab.mode]} of {' and '.join(several)}" if several else ""
 
 
 def usual_slab_in_words(slab: Slab, lengths: Mapping[str, int] | None = None) -> str:
-    """Return in words how many slices are projected in the middle of a stack, by its length along each axis."""
+    """Return the slab in words for the middle of a stack with the given length along each axis."""
     axes = "".join(slab.margins)
     shape = [10**9 if lengths is None else lengths[axis] for axis in axes]
     return slab_in_words(slab, [length // 2 for length in shape], axes, shape)

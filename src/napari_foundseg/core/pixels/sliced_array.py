@@ -15,7 +15,7 @@ __all__ = ["SlicedArray"]
 
 
 class SlicedArray:
-    """Base of `Image`: what follows from the shape of the arrays and the letters of their axes."""
+    """Base of `Image`: properties that follow from the shape of the arrays and the letters of their axes."""
 
     axes: str | None
     levels: tuple[Any, ...]
@@ -33,7 +33,7 @@ class SlicedArray:
 
     @property
     def label_axes(self) -> str:
-        """The axes of a label image of this image: all but the channels, in the array's order."""
+        """The axes of a label image of this image: all except the channels, in the array's order."""
         return self._axes.replace("C", "")
 
     @property
@@ -58,7 +58,7 @@ class SlicedArray:
 
     @property
     def usable_levels(self) -> list[int]:
-        """Levels of the pyramid that have as many slices and channels as the finest one, which is the first."""
+        """Levels of the pyramid with as many slices and channels as the finest one. The finest is the first."""
         fixed = [i for i, axis in enumerate(self._axes) if axis not in "YX"]
         sizes = [[level.shape[i] for i in fixed] for level in self.levels]
         return [number for number, size in enumerate(sizes) if size == sizes[0]]
@@ -95,5 +95,5 @@ class SlicedArray:
 
     @property
     def _count(self) -> int:
-        """The number of channels; 0 where there is no such axis."""
+        """The number of channels; 0 without a channel axis."""
         return self._size("C") if "C" in self._axes else 0

@@ -1,1 +1,1 @@
-"""Objects in volumes and films: linked from slice to slice, followed through time, edited in 3-D."""
+"""Objects in volumes: flooded in 3-D, and linked from slice to slice."""

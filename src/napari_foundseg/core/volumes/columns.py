@@ -1,7 +1,7 @@
-"""Parts of one body that a watershed in 3-D has parted at a waist along Z, such as those of a tube.
+"""Join parts of one body, such as a tube, that a 3-D watershed has separated at a waist along Z.
 
-A waist along Z alone is not a border: slices show one round section there. Objects that are side by side show a
-waist in the slices, too.
+A waist along Z alone is not a border: each slice there shows one round section. Objects that are side by side have a
+waist in the slices too.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 
 __all__ = ["join_columns"]
 
-#: Share of the shallower part's depth in a slice that the border between two parts of one section reaches, at least.
+#: Least depth of the border between two parts of one section, as a share of the shallower part's depth in the slice.
 _ROUND = 0.85
-#: Distance of the middles of two parts along Z, in slices of the shorter, below which they are side by side.
+#: Two parts are side by side if their middles are closer along Z than this share of the shorter part's length.
 _BESIDE = 0.25
-#: Least area between the two widest sections of a body, as a share of the smaller.
+#: Least area between the two widest sections of a body, as a share of the smaller one.
 _NECK = 0.25
 
 
 def join_columns(labels: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Return the object that each object of a volume is part of.
+    """Return the joined object of each object of a volume.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def join_columns(labels: NDArray[np.int32]) -> NDArray[np.int64]:
     Returns
     -------
     (n + 1,) ndarray of int
-        By id, the id of the first part; 0 for background.
+        For each id, the id of the first part of its joined object; 0 for background.
     """
     count = int(labels.max(initial=0))
     whole = np.arange(count + 1)
@@ -50,7 +50,7 @@ def join_columns(labels: NDArray[np.int32]) -> NDArray[np.int64]:
 
 
 def _stacked(labels: NDArray[np.int32]) -> set[tuple[int, int]]:
-    """Return the pairs of objects of which one lies over the other in neighbouring slices."""
+    """Return the pairs of objects that touch across neighbouring slices."""
     pairs: set[tuple[int, int]] = set()
     for one, other in pairwise(labels):
         both = (one != other) & (one > 0) & (other > 0)
@@ -61,7 +61,7 @@ def _stacked(labels: NDArray[np.int32]) -> set[tuple[int, int]]:
 def _waists(
     labels: NDArray[np.int32], area: NDArray[np.int64]
 ) -> tuple[dict[tuple[int, int], float], dict[tuple[int, int], float]]:
-    """Return, of each pair in one section, the weight of its slices and the sum of how deep the border is, weighted."""
+    """Return, for each pair in one section, the weight of its slices and the weighted sum of its border depths."""
     from scipy import ndimage
 
     weights: dict[tuple[int, int], float] = {}

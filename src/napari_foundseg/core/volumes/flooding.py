@@ -1,7 +1,7 @@
-"""Objects of a volume by a watershed in 3-D, from the depth of each voxel in its object.
+"""Objects of a volume by a 3-D watershed, from the depth of each voxel in its object.
 
-Seeds are the summits of the depth. Two basins are one object where the pass between them is hardly lower than the lower
-summit: so a tube is one, and balls that touch are two.
+Seeds are the summits of the depth. Two basins are one object if the pass between them is hardly lower than the lower
+summit. So a tube is one object, and touching balls are two.
 """
 
 from __future__ import annotations
@@ -13,20 +13,22 @@ from numpy.typing import NDArray
 
 __all__ = ["depth_in_volume", "flood", "in_order"]
 
-#: Share of the lower summit's depth that the pass between two basins of one object has, at least.
+#: Least depth of the pass between two basins of one object, as a share of the lower summit's depth.
 _JOIN = 0.75
 _NEIGHBOURS = np.ones((3, 3, 3), bool)
 
 
 def depth_in_volume(inside: NDArray[np.bool_], distance: float) -> NDArray[np.float32]:
-    """Return the distance of each voxel to the background, in pixels of a slice; beyond the volume nothing is known.
+    """Return the distance of each voxel to the background, in pixels of a slice.
+
+    The edge of the volume does not count as background.
 
     Parameters
     ----------
     inside : (Z, Y, X) ndarray of bool
         The objects.
     distance : float
-        Of neighbouring slices, in pixels.
+        Distance of neighbouring slices, in pixels.
     """
     from scipy import ndimage
 
@@ -44,32 +46,32 @@ def flood(
     smoothing: float = 1.0,
     seeds: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.int32]:
-    """Part a volume into objects.
+    """Separate a volume into objects.
 
     Parameters
     ----------
     inside : (Z, Y, X) ndarray of bool
         The objects.
     depth : (Z, Y, X) ndarray of float
-        How far each voxel is from the border of its object, in pixels of a slice.
+        Distance of each voxel to the border of its object, in pixels of a slice.
     distance : float
-        Of neighbouring slices, in pixels.
+        Distance of neighbouring slices, in pixels.
     smoothing : float
-        Standard deviation, in pixels, by which the depth is smoothed.
+        Standard deviation, in pixels, of the smoothing of the depth.
     seeds : (Z, Y, X) ndarray of bool, optional
-        Where objects may start; objects without such a voxel are left out.
+        Voxels where objects may start. Objects without such a voxel are left out.
 
     Returns
     -------
     (Z, Y, X) ndarray of int32
-        Ids 1 to n in the order in which the objects begin along Z.
+        Ids 1 to n, in the order in which the objects start along Z.
     """
     from scipy import ndimage
     from skimage.segmentation import watershed
 
     height = ndimage.gaussian_filter(depth, (smoothing / distance, smoothing, smoothing), output=np.float32)
     height *= inside
-    # A flat summit is one seed.
+    # Connected voxels of a flat summit are one seed.
     summits = (height == ndimage.maximum_filter(height, footprint=_NEIGHBOURS)) & inside & (height > 0)
     markers, count = ndimage.label(summits, _NEIGHBOURS)
     if not count:
@@ -86,7 +88,7 @@ def flood(
 
 
 def in_order(labels: NDArray[Any]) -> NDArray[np.int32]:
-    """Return objects numbered from 1 on without a gap, in the order in which they begin."""
+    """Return objects numbered from 1 without a gap, in the order in which they start."""
     ids, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     rank = np.zeros(len(ids), np.int32)
     things = np.flatnonzero(ids > 0)
@@ -96,7 +98,7 @@ def in_order(labels: NDArray[Any]) -> NDArray[np.int32]:
 
 
 def _joined(basins: NDArray[np.int32], height: NDArray[np.float32], top: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the group of each basin: the highest passes are looked at first."""
+    """Return the group of each basin. The highest passes are joined first."""
     pairs, passes = _passes(basins, height)
     group = list(range(len(top)))
 
@@ -114,7 +116,7 @@ def _joined(basins: NDArray[np.int32], height: NDArray[np.float32], top: NDArray
 
 
 def _passes(basins: NDArray[np.int32], height: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the pairs of basins that touch, (p, 2), and the height of the pass between the two of each."""
+    """Return the pairs of touching basins, (p, 2), and the height of the pass of each pair."""
     keys = [np.empty(0, np.int64)]
     heights = [np.empty(0, np.float32)]
     wide = int(basins.max()) + 1

@@ -1,9 +1,9 @@
-"""Sections of a stack linked to objects by overlap: all slices at once, so that no link depends on where one begins.
+"""Link sections of a stack to objects by overlap, all slices at once, so that no link depends on a starting slice.
 
-Each section has at most one successor and one predecessor; of all such choices the one of most overlap is taken (a path
-cover of least cost, solved as one sparse assignment). A path may bridge one slice: over background, where an object was
-missed, or through a section that covers two objects at once and is then divided. Paths are parted where they narrow to
-a neck, and what is left over at the end or at the side of a path joins it.
+Each section has at most one successor and one predecessor. Of all such choices, the one with most overlap is used (a
+path cover of least cost, solved as one sparse assignment). A path may bridge one slice in two cases: over background,
+where an object was missed, or through a section that covers two objects and is then divided. Paths are cut where they
+narrow to a neck. Short remainders at the end or at the side of a path join it.
 """
 
 from __future__ import annotations
@@ -23,32 +23,33 @@ __all__ = ["Links", "bridge_gaps", "link_planes", "link_sections", "linked_plane
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-#: Least IoU of two sections of one object,
+#: Least IoU of two sections of one object.
 _AGREEMENT = 0.25
-#: or least share of the smaller that lies on the larger: the section at the pole of a ball is small.
+#: Sections with less IoU may be linked if this share of the smaller is on the larger: the pole of a ball is small.
 _CONTAINMENT = 0.75
-#: Weight of links over a missing slice, and through a section of two objects: direct links come first.
+#: Weights of links over a missing slice and through a section of two objects. Direct links, with weight 1, come first.
 _BRIDGED = 0.5
 _THROUGH = 0.3
-#: Share of the widest section on either side that two sections of one object have in common, at least: less is a neck.
+#: Two sections share at least this part of the widest section on either side. Less is a neck.
 _NECK = 0.25
-#: Most slices of what is left over and joins the object that it lies on, and its largest share of that one's section.
+#: Most slices of a remainder that joins the object next to it, and its largest share of that object's section.
 _CAP = 2
 _CAP_AREA = 0.5
-#: Longest gap, in diameters of the sections, that is bridged.
+#: Longest gap to bridge, in diameters of the sections.
 _FARTHEST = 2.0
 
 
 @dataclass(frozen=True, eq=False)
 class Links:
-    """Which sections are one object.
+    """The assignment of sections to objects.
 
     Parameters
     ----------
     object_of : (n,) ndarray of int
-        The object of each section, from 1 on without a gap, in the order in which the objects begin.
+        The object of each section, numbered from 1 without a gap, in the order in which the objects start.
     divided : dict of int to list of (int, tuple of int)
-        Sections that cover several objects: the objects, each with its sections in the slices before and behind.
+        For each section that covers several objects: these objects, each with its sections in the slices before and
+        after.
     """
 
     object_of: Ints
@@ -72,13 +73,13 @@ def link_planes(
     Parameters
     ----------
     planes : iterable of ndarray of int
-        As `numbered_planes` takes them.
+        As for `numbered_planes`.
     classes : (n,) sequence of int, optional
-        The class of each section; only those of one class are linked.
+        The class of each section. Only sections of the same class are linked.
     distance : float
-        Of neighbouring slices, in pixels of a slice.
+        Distance of neighbouring slices, in pixels of a slice.
     bodies : bool
-        False along time: nothing is parted at necks, divided or joined sideways.
+        Whether objects are bodies in a volume. False along time: nothing is cut at necks, divided or joined sideways.
     """
     return link_sections(look_at_sections(planes), classes, distance=distance, bodies=bodies)
 
@@ -111,20 +112,20 @@ def _fits(sections: Sections, pairs: Overlaps) -> Bools:
 
 
 def _near(sections: Sections, pairs: Overlaps, distance: float) -> Bools:
-    """Whether a bridge is no longer than objects of this width are likely to be."""
+    """Return whether each bridge is short enough for objects of its width."""
     diameter = np.sqrt(4 / np.pi * np.minimum(sections.area[pairs.one], sections.area[pairs.other]))
     near: Bools = 2 * distance <= _FARTHEST * diameter
     return near
 
 
 def _through(sections: Sections, pairs: Overlaps, direct: Overlaps) -> Overlaps:
-    """Return pairs that look like one object through a section that covers another one, too, in both slices."""
+    """Return pairs that look like one object through a section that also covers another object in both slices."""
     through = pairs.chosen(pairs.between >= 0)
     wide = len(sections)
     share = sections.inside(direct)
     smaller = sections.area[direct.one] <= sections.area[direct.other]
     covered = share >= _CONTAINMENT
-    # Pairs of a section and the larger one, in either neighbouring slice, that covers it.
+    # Keys of a section and the larger section that covers it, in the next or in the previous slice.
     down = set((direct.one * wide + direct.other)[covered & smaller].tolist())
     up = set((direct.other * wide + direct.one)[covered & ~smaller].tolist())
     into: dict[int, int] = {}
@@ -141,7 +142,7 @@ def _through(sections: Sections, pairs: Overlaps, direct: Overlaps) -> Overlaps:
 
 
 def _best_paths(sections: Sections, links: Sequence[tuple[Overlaps, float]]) -> tuple[Ints, Ints]:
-    """Return the successor of each section, or -1, and the section that lies between the two, or -1."""
+    """Return the successor of each section, or -1, and the section between the two, or -1."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
@@ -153,7 +154,7 @@ def _best_paths(sections: Sections, links: Sequence[tuple[Overlaps, float]]) -> 
     key, first = np.unique(one * n + other, return_index=True)
     one, other, gain, between = one[first], other[first], gain[first], between[first]
     nodes = np.arange(n)
-    # Each section has a place of its own beside the others, which it takes without a successor.
+    # Besides the others, each section has its own dummy column, which it gets if it has no successor.
     cost = coo_array(
         (
             np.concatenate([2 - gain, np.full(n, 2.0)]),
@@ -173,14 +174,14 @@ def _best_paths(sections: Sections, links: Sequence[tuple[Overlaps, float]]) -> 
 def _paths(after: Ints) -> Ints:
     """Return the path of each section, named by its first section."""
     path = np.arange(len(after))
-    # Successors come later, so that one pass is enough.
+    # Successors have higher numbers, so one pass is enough.
     for section in np.flatnonzero(after >= 0).tolist():
         path[after[section]] = path[section]
     return path
 
 
 def _parted(sections: Sections, path: Ints, pairs: Overlaps) -> Ints:
-    """Part paths at necks: links that have little in common between wide sections on both sides."""
+    """Cut paths at necks: links with little overlap between wide sections on both sides."""
     own = path[pairs.one] == path[pairs.other]
     n = len(path)
     shared = dict(zip((pairs.one * n + pairs.other)[own].tolist(), pairs.shared[own].tolist(), strict=True))
@@ -189,7 +190,7 @@ def _parted(sections: Sections, path: Ints, pairs: Overlaps) -> Ints:
     starts = np.flatnonzero(np.diff(path[order], prepend=-1))
     for members in np.split(order, starts[1:]):
         area = sections.area[members].astype(float)
-        # Over a missing slice half of what the two have in common is taken for the way between them.
+        # For a bridge over a missing slice, only half of the overlap counts as the width.
         bridged = np.where(np.diff(sections.plane[members]) > 1, 0.5, 1.0)
         keys = members[:-1] * n + members[1:]
         width = np.array([shared.get(key, 0) for key in keys.tolist()]) * bridged
@@ -199,7 +200,7 @@ def _parted(sections: Sections, path: Ints, pairs: Overlaps) -> Ints:
 
 
 def _pieces(area: NDArray[np.float64], width: NDArray[np.float64]) -> Iterator[tuple[int, int]]:
-    """Yield first and last (excluded) section of each piece of a path; the narrowest neck is parted first."""
+    """Yield the first and last (excluded) section of each piece of a path. The narrowest neck is cut first."""
     todo = [(0, len(area))]
     while todo:
         start, stop = todo.pop()
@@ -215,7 +216,7 @@ def _pieces(area: NDArray[np.float64], width: NDArray[np.float64]) -> Iterator[t
 
 
 def _with_caps(sections: Sections, path: Ints, fitting: Overlaps) -> Ints:
-    """Join what is left over, a path of few slices, to the path that covers it at both ends, or at one if larger."""
+    """Join short remaining paths to the path that covers them at both ends, or at one end if it is larger."""
     n = len(path)
     low = np.full(n, np.iinfo(np.int64).max)
     high = np.full(n, -1)
@@ -263,19 +264,19 @@ def _divided(object_of: Ints, after: Ints, via: Ints, path: Ints) -> dict[int, l
 
 
 def bridge_gaps(labels: NDArray[np.integer], distance: float) -> NDArray[np.int64]:
-    """Return the object that each object of a volume is part of: those that one slice without an object parts are one.
+    """Join objects of a volume that only one slice without an object separates.
 
     Parameters
     ----------
     labels : (Z, Y, X) ndarray of int
         Ids 1 to n.
     distance : float
-        Of neighbouring slices, in pixels of a slice.
+        Distance of neighbouring slices, in pixels of a slice.
 
     Returns
     -------
     (n + 1,) ndarray of int
-        By id, the id of the object's first part; 0 for background.
+        For each id, the id of the first part of its joined object; 0 for background.
     """
     sections = look_at_sections(labels)
     count = int(labels.max(initial=0))
@@ -303,7 +304,7 @@ def bridge_gaps(labels: NDArray[np.integer], distance: float) -> NDArray[np.int6
 def linked_planes(
     planes: Iterable[NDArray[np.integer]], links: Links, dtype: np.dtype[Any]
 ) -> Iterator[NDArray[np.integer]]:
-    """Yield the slices with the ids of the objects; `planes` are those that were linked."""
+    """Yield the slices with the ids of the objects. `planes` are the same as those that were linked."""
     from scipy import ndimage
 
     ids = np.append(links.object_of, 0).astype(dtype)

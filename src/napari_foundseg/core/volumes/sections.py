@@ -1,6 +1,6 @@
-"""`Sections`: the objects of each slice of a stack, and how those of near slices overlap.
+"""`Sections`: the objects of each slice of a stack, and the overlaps of those in near slices.
 
-One slice after the other is read, and three at a time are held, so that a stack may be larger than the memory.
+Slices are read one after the other, with three in memory at a time, so a stack may be larger than the memory.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Overlaps:
-    """Pairs of sections that lie over one another.
+    """Pairs of sections that overlap.
 
     Parameters
     ----------
     one, other : (p,) ndarray of int
         The sections; `other` is the later one.
     between : (p,) ndarray of int
-        Where a slice lies between the two: the section there, or -1 for background; -2 in neighbouring slices.
+        The section in the slice between the two, or -1 for background; -2 for sections in neighbouring slices.
     shared : (p,) ndarray of int
-        Pixels that both, and the one between, have.
+        Number of pixels that both sections, and the one between, share.
     """
 
     one: Ints
@@ -37,22 +37,22 @@ class Overlaps:
     shared: Ints
 
     def chosen(self, which: NDArray[np.bool_]) -> Overlaps:
-        """Return some of the pairs."""
+        """Return the pairs selected by a mask."""
         return Overlaps(self.one[which], self.other[which], self.between[which], self.shared[which])
 
 
 @dataclass(frozen=True, eq=False)
 class Sections:
-    """The objects of each slice, numbered from 0 through all slices.
+    """The objects of each slice, numbered from 0 across all slices.
 
     Parameters
     ----------
     plane : (n,) ndarray of int
         The slice of each section.
     area : (n,) ndarray of int
-        Its pixels.
+        Its number of pixels.
     overlaps : Overlaps
-        Which lie over one another.
+        The pairs of sections that overlap.
     """
 
     plane: Ints
@@ -63,28 +63,28 @@ class Sections:
         return len(self.plane)
 
     def iou(self, pairs: Overlaps) -> Floats:
-        """Return intersection over union of pairs."""
+        """Return the intersection over union of pairs."""
         return np.asarray(pairs.shared / (self.area[pairs.one] + self.area[pairs.other] - pairs.shared), float)
 
     def inside(self, pairs: Overlaps) -> Floats:
-        """Return the share of the smaller section of pairs that lies on the larger one."""
+        """Return for each pair the share of the smaller section that is on the larger one."""
         return np.asarray(pairs.shared / np.minimum(self.area[pairs.one], self.area[pairs.other]), float)
 
 
 def numbered_planes(planes: Iterable[NDArray[np.integer]]) -> Iterator[tuple[NDArray[np.int32], Ints]]:
-    """Yield the sections of slices, numbered from 0 through all of them.
+    """Yield the sections of slices, numbered from 0 across all slices.
 
     Parameters
     ----------
     planes : iterable of ndarray of int
-        The labels of each slice: any numbers, which need not go on from slice to slice; 0 and below are background.
+        The labels of each slice. Ids need not be consistent between slices; 0 and below are background.
 
     Yields
     ------
     sections : ndarray of int32
         The section of each pixel, -1 for background.
     areas : ndarray of int
-        Of the slice's sections.
+        The areas of the slice's sections.
     """
     first = 0
     for labels in planes:
@@ -96,7 +96,7 @@ def numbered_planes(planes: Iterable[NDArray[np.integer]]) -> Iterator[tuple[NDA
 
 
 def look_at_sections(planes: Iterable[NDArray[np.integer]]) -> Sections:
-    """Find the sections of all slices and how they overlap; `planes` as in `numbered_planes`."""
+    """Return the sections of all slices and their overlaps; `planes` as for `numbered_planes`."""
     plane: list[Ints] = [np.empty(0, np.int64)]
     area: list[Ints] = [np.empty(0, np.int64)]
     pairs: list[Ints] = [np.empty((4, 0), np.int64)]
@@ -114,7 +114,7 @@ def look_at_sections(planes: Iterable[NDArray[np.integer]]) -> Sections:
 
 
 def _overlaps(one: NDArray[np.int32], other: NDArray[np.int32], between: NDArray[np.int32] | None = None) -> Ints:
-    """Return one, other, between and pixels of all pairs of sections that share pixels, (4, p)."""
+    """Return one, other, between and shared pixels of all overlapping pairs of sections, (4, p)."""
     both = (one >= 0) & (other >= 0)
     if not both.any():
         return np.empty((4, 0), np.int64)
@@ -125,7 +125,7 @@ def _overlaps(one: NDArray[np.int32], other: NDArray[np.int32], between: NDArray
     ]
     low = [int(part.min()) for part in found]
     wide = [int(part.max()) - least + 1 for part, least in zip(found, low, strict=True)]
-    # Numbers of three slices: their product fits into 64 bits for any picture that fits into memory.
+    # The product of the three ranges fits into 64 bits for any picture that fits into memory.
     a, b, c = (part.astype(np.int64) - least for part, least in zip(found, low, strict=True))
     keys, counts = np.unique((a * wide[1] + b) * wide[2] + c, return_counts=True)
     rest, c = np.divmod(keys, wide[2])

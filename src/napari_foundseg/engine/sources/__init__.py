@@ -1,1 +1,1 @@
-"""Where workers come from, one module each: its `SOURCE` is found by `engine.worker_source`."""
+"""Sources of workers, one module each; `engine.worker_source` finds the `SOURCE` of every module."""

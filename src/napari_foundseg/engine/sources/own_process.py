@@ -1,4 +1,4 @@
-"""Processes of our own on this computer, each scheduler and worker in one."""
+"""Our own processes on this computer, each with a scheduler and a worker."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ __all__ = ["SOURCE", "EngineProcess", "OwnProcessSource"]
 
 _START_SECONDS = 60.0
 _TAIL_BYTES = 20_000
-#: Torch, NumPy and SciPy look at these when they are loaded; a later call reaches only some of their thread pools.
+#: Torch, NumPy and SciPy read these when they are loaded; a later call reaches only some of their thread pools.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 class OwnProcessSource(WorkerSource):
-    """Processes of our own, started for each handle and ended with it."""
+    """Our own processes, started for each handle and ended with it."""
 
     form = "empty for a process on this computer"
     owns_workers = True
@@ -36,11 +36,11 @@ class OwnProcessSource(WorkerSource):
 
     @classmethod
     def accepts(cls, address: str) -> bool:
-        """Tell whether no address was entered."""
+        """Tell whether the address is empty."""
         return not address
 
     def describe(self) -> str:
-        """Say that it is this computer."""
+        """Return "on this computer"."""
         return "on this computer"
 
     def start_worker(self, on_death: OnDeath, threads: int | None) -> WorkerHandle:
@@ -48,24 +48,24 @@ class OwnProcessSource(WorkerSource):
         return EngineProcess(on_death, threads)
 
     def threads_per_worker(self, workers: int) -> int:
-        """Divide the processors."""
+        """Divide the processors among the workers."""
         return max(1, _count_processors() // workers)
 
 
 class EngineProcess(WorkerHandle):
     """A process ``python -m napari_foundseg.engine``, started at once.
 
-    `on_death` is called with an EngineError on a thread of its own when the process ends by itself.
+    If the process ends without `stop`, `on_death` is called with an EngineError, on a separate thread.
     """
 
     def __init__(self, on_death: OnDeath, threads: int | None = None) -> None:
         self._on_death = on_death
         self.folder = Path(tempfile.mkdtemp(prefix="napari-foundseg-"))
         self._stopping = False
-        # A file, since a pipe that nobody reads fills up and stops the process.
+        # A file, since a pipe that nobody reads fills up and blocks the process.
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                # -P: a file named like a module in the folder where napari was started must not be imported.
+                # -P: a module must not be imported from the folder in which napari was started.
                 [sys.executable, "-P", "-m", "napari_foundseg.engine", str(os.getpid()), str(self.folder)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -78,8 +78,8 @@ class EngineProcess(WorkerHandle):
         self._watcher.start()
 
     def connect(self) -> Connection:
-        """Wait until the process serves, a minute at most, and read its address and certificates."""
-        assert self._process.stdout is not None  # a pipe was asked for
+        """Wait, at most a minute, until the process serves; read its address and certificates."""
+        assert self._process.stdout is not None  # PIPE was requested
         slow = threading.Timer(_START_SECONDS, self._process.kill)
         slow.daemon = True
         slow.start()
@@ -111,7 +111,7 @@ class EngineProcess(WorkerHandle):
             return False
 
     def stop(self) -> None:
-        """End the process at once and remove its folder; from any thread, any number of times."""
+        """End the process at once and remove its folder; can be called from any thread, and more than once."""
         self._stopping = True
         with contextlib.suppress(OSError):
             self._process.kill()
@@ -130,7 +130,7 @@ class EngineProcess(WorkerHandle):
 
 
 def _count_processors() -> int:
-    """Return how many processors this process may use."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

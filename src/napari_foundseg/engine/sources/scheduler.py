@@ -39,19 +39,19 @@ class SchedulerSource(WorkerSource):
 
     @classmethod
     def accepts(cls, address: str) -> bool:
-        """Tell whether a scheduler is meant; one without encryption is recognised, so that the error says why not."""
+        """Tell whether it is a scheduler's address, also without encryption, which is then refused with a reason."""
         return address.startswith(("tls:", "tcp:"))
 
     def describe(self) -> str:
-        """Say which scheduler it is."""
+        """Return the location, "on the scheduler at …"."""
         return f"on the scheduler at {self.address}"
 
     def start_worker(self, on_death: OnDeath, threads: int | None) -> WorkerHandle:  # noqa: ARG002 - they run already
-        """Reserve a worker; which one is chosen once the scheduler has listed them."""
+        """Return a handle; its worker is chosen when the scheduler has listed its workers."""
         return _SchedulerWorker(self)
 
     def count_workers(self, wanted: int | None) -> int:
-        """Ask the scheduler; by default a batch uses all of its workers."""
+        """Return the number of workers to use, at most those of the scheduler; by default all of them."""
         client = open_client(self.connection)
         try:
             number = len(client.scheduler_info(n_workers=-1)["workers"])
@@ -63,7 +63,7 @@ class SchedulerSource(WorkerSource):
         return min(wanted or number, number)
 
     def reserve_worker(self, handle: _SchedulerWorker, workers: Mapping[str, Any]) -> str:
-        """Give a handle the least busy worker that no other handle of this source has."""
+        """Give a handle the least busy worker that no other handle of this source uses."""
         with self._lock:
             self._in_use.pop(handle, None)
             free = {name: facts for name, facts in workers.items() if name not in self._in_use.values()}
@@ -73,7 +73,7 @@ class SchedulerSource(WorkerSource):
             return self._in_use[handle]
 
     def release_worker(self, handle: _SchedulerWorker) -> None:
-        """Let other handles have the worker of a handle."""
+        """Make the worker of a handle available to other handles."""
         with self._lock:
             self._in_use.pop(handle, None)
 

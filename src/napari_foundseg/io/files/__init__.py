@@ -1,1 +1,1 @@
-"""Files of several kinds: JSON that others may have written, files that belong together, and what changed meanwhile."""
+"""JSON files of any origin, files that belong together, and detection of changes by others."""

@@ -1,7 +1,8 @@
 """Files that belong together, such as labels, their table and their record: all get their names, or none.
 
-They are made in a hidden folder, which is renamed once they are complete. From then on it says what is still to be put
-in place, and whoever reads or writes the first of the files next finishes what a process that was ended left.
+They are made in a hidden folder, which is renamed when they are complete. From then on its list has the files that must
+still get their final names. If the process ends before that is done, the next reader or writer of the first file
+finishes it.
 """
 
 from __future__ import annotations
@@ -28,21 +29,21 @@ from napari_foundseg.io.written_files import hash_file
 
 __all__ = ["finish_writing", "writing_together"]
 
-#: In the folder: a line for each file, with the hash of what had the name before, and the name of the temporary folder.
+#: List in the folder: the name of the temporary folder, then for each file the hash of its former version and its name.
 _LIST = ".files"
 
 
 @contextmanager
 def writing_together(first: Path) -> Iterator[Path]:
-    """Yield a folder to write files into; they get their places, beside `first` and under their names, together.
+    """Yield a folder to write files into. All of them get their names next to `first`, or none does.
 
     Raises
     ------
     OutputError
-        If they cannot be written; then all files are as they were.
+        If they cannot be written. Then all files are unchanged.
     """
     finish_writing(first)
-    # Of saves that were ended before they were complete.
+    # Remove the temporary folders of saves that ended before they were complete.
     sweep(first.parent)
     partial = partial_path(first)
     with named_errors(first):
@@ -71,18 +72,18 @@ def writing_together(first: Path) -> Iterator[Path]:
 
 
 def finish_writing(first: Path) -> None:
-    """Put in place what a process that was ended has left of files that belong together.
+    """Give final names to complete files that an ended process has left in a hidden folder.
 
-    A file that others have written since is left as it is.
+    A file that others have written since is not replaced.
     """
     complete = _complete(first)
     if not os.path.lexists(complete):
         return
-    # Another process may finish it at the same time, and a reader may have no permission.
+    # Another process may do this at the same time, and a reader may have no permission.
     with suppress(OSError, ValueError):
         listed = complete / _LIST
         if not listed.exists():
-            # All are in place; the folder was being removed.
+            # All files have their names; the folder was being removed.
             shutil.rmtree(complete)
             return
         writer, *lines = listed.read_bytes().decode("utf-8", "surrogateescape").split("\0")
@@ -97,7 +98,7 @@ def finish_writing(first: Path) -> None:
 
 
 def _complete(first: Path) -> Path:
-    """Return the folder's name once all is in it; a short one, since that of the file may have the largest length."""
+    """Return the folder's name for complete files. It is short, since the file's name may have the largest length."""
     return first.with_name(f".{blake2b(os.fsencode(first.name), digest_size=8).hexdigest()}.complete")
 
 

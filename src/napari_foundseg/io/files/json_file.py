@@ -1,4 +1,4 @@
-"""Reads JSON files, which others may have written or damaged: whatever is wrong is a ValueError in plain words."""
+"""Read JSON files that others may have written or damaged. Every fault is a ValueError in plain words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 __all__ = ["parse_json", "read_json"]
 
-#: Most bytes of a file: a record with painted masks has a few megabytes.
+#: Most bytes of a file. A record with painted masks has a few megabytes.
 _LARGEST = 64 << 20
 
 
@@ -21,7 +21,7 @@ def read_json(path: Path) -> Any:
     OSError
         If there is no such file, or it cannot be read.
     ValueError
-        If it is not a file, too large, or no JSON that `parse_json` takes.
+        If it is not a file, is too large, or is no JSON that `parse_json` accepts.
     """
     size = path.stat().st_size
     if not path.is_file():
@@ -33,12 +33,12 @@ def read_json(path: Path) -> Any:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Return what a JSON text says.
+    """Return the value of a JSON text.
 
     Raises
     ------
     ValueError
-        If it is not JSON, is nested too deeply, says a field twice, or has a number that is too long.
+        If it is not JSON, is nested too deeply, has a field twice, or has a number that is too long.
     """
     try:
         return json.loads(text, object_pairs_hook=_fields)

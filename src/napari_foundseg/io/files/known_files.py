@@ -1,4 +1,4 @@
-"""What files held when they were opened or saved here, so that a save notices what others wrote in the meantime."""
+"""The state of files when they were opened or saved here, so that a save detects changes by others."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from napari_foundseg.io.written_files import file_state, hash_file
 
 __all__ = ["KnownFiles"]
 
-#: State and hash of a file; None and nothing where there is none.
+#: State and hash of a file; None and an empty string if there is no file.
 _Seen = tuple[tuple[int, ...] | None, str]
 
 
 class KnownFiles:
-    """The files of one layer, table or recipe, and what they held when it was opened or saved last.
+    """The files of one layer, table or recipe, in the state in which it last opened or saved them.
 
-    Kept for each by itself, not for the process: two windows of one process may have opened the same file.
+    Each has its own instance, since two windows of one process may have opened the same file.
     """
 
     def __init__(self, *paths: Path) -> None:
@@ -27,35 +27,35 @@ class KnownFiles:
         self.note(*paths)
 
     def note(self, *paths: Path) -> None:
-        """Remember what files hold now; before they are read, or after they were written. Slow for large ones."""
+        """Hash files and remember them, before they are read or after they were written. Slow for large files."""
         for path in paths:
             state = _state(path)
             self._seen[_key(path)] = (state, "" if state is None else _hash(path))
 
     def take(self, other: KnownFiles) -> None:
-        """Remember what another has seen last."""
+        """Take over the states that another instance remembers."""
         self._seen |= other._seen
 
     def same_states(self, other: KnownFiles) -> bool:
-        """Tell whether another has seen the same files in the same state."""
+        """Tell whether another instance remembers the same files in the same state."""
         return {key: seen[0] for key, seen in self._seen.items()} == {k: seen[0] for k, seen in other._seen.items()}
 
     def refuse_changed(self, *paths: Path) -> None:
-        """Raise a ChangedError if one of some files was written by others since it was seen."""
+        """Raise `ChangedError` if others have written one of some files since it was remembered."""
         if words := self.changed(*paths):
             raise ChangedError(f"{words} Saving would replace what was saved there.")
 
     def changed(self, *paths: Path) -> str:
-        """Return which of some files others have written since it was seen, in words; empty if none.
+        """Return in words which of some files others have written since it was remembered; empty if none.
 
-        A file that is gone may be written again, and so may one that was not seen here: the Save dialog has asked.
+        A missing file may be written again. So may a file that is not remembered here, since the Save dialog has asked.
         """
         for path in paths:
             seen = self._seen.get(_key(path))
             now = _state(path)
             if seen is None or now is None or now == seen[0]:
                 continue
-            # Backups and copies change times, not the content.
+            # Backups and copies change times but not the content.
             if seen[0] is None or _hash(path) != seen[1]:
                 what = "made" if seen[0] is None else "changed"
                 return f"{path.name!r} was {what}{_when(path)} by another window or program, after it was opened here."

@@ -1,4 +1,4 @@
-"""Measurements in the table of saved labels: those of edited objects are made when the labels are saved."""
+"""Measurements in the table of saved labels. Those of edited objects are made when the labels are saved."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ __all__ = ["measured_properties", "pixel_sizes"]
 
 
 def measured_properties(content: FileContent, image: Image | None = None) -> pd.DataFrame | None:
-    """Return the properties of labels with the measurements that an edit has emptied, in the table's own columns.
+    """Return the properties of labels, with measurements for the cells that an edit has emptied.
 
     Parameters
     ----------
     content : FileContent
         The labels with their properties.
     image : Image, optional
-        The image of the labels; without it intensities stay empty.
+        The image of the labels. Without it, intensities stay empty.
 
     Returns
     -------
     pandas.DataFrame or None
-        A row an object; None where there are no properties. Columns in another unit than the pixels stay as they are.
+        One row per object with the table's own columns; None without properties. Columns in a unit other than that of
+        the pixels are not filled.
     """
     table = content.properties
     if table is None or not any(is_measured(str(name)) for name in table) or not table["label"].is_unique:
@@ -49,7 +50,7 @@ def measured_properties(content: FileContent, image: Image | None = None) -> pd.
     names = () if image is None or grey is None else channel_labels(image)
     found = measure(content.data, content.axes, *sizes, grey, {i: boxes[i] for i in ids}, names)
     if not found["label"].is_unique:
-        # Objects that go on in time have a row for each point.
+        # Objects that extend in time have a row for each point.
         return table
     found = found.set_index("label")
     out = table.copy()
@@ -68,14 +69,14 @@ def pixel_sizes(axes: str, spacing: Mapping[str, float], units: Mapping[str, str
     axes : str
         A letter for each axis.
     spacing, units : mapping of str
-        Sizes and their units by axis, as an `Image` has them.
+        Sizes and their units by axis, as in an `Image`.
 
     Returns
     -------
     list of float or None
-        The sizes; None along time, where objects have rows for each point.
+        The sizes; None along T, Q and C, where objects have a row for each point.
     str
-        The unit; ``px`` where pixels are counted, ``scaled px`` where there is a size without a unit.
+        The unit; ``px`` for counts of pixels, ``scaled px`` if there is a size without a unit.
     """
     symbols = {axis: unit_symbol(units.get(axis, "")) for axis in axes}
     last = symbols[axes[-1]]

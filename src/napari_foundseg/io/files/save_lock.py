@@ -1,4 +1,4 @@
-"""A lock for saves in a folder by several windows of one computer, so that each sees what the others have written."""
+"""A lock for saves in a folder by several windows of one computer, so that each sees the files of the others."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from napari_foundseg.io import folders
 __all__ = ["save_lock"]
 
 _log = logging.getLogger(__name__)
-#: Longer than the largest labels take to be written.
+#: Longest wait for the lock, longer than the largest labels take to be written.
 _SECONDS = 120.0
 
 
 @contextmanager
 def save_lock(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder; some folders share one. Where there is no place for locks, it is done without."""
+    """Hold the lock of a folder. Some folders share a lock. Without a place for locks, nothing is locked."""
     name = blake2b(os.fsencode(os.path.normcase(os.path.realpath(folder))), digest_size=1).hexdigest()
     lock = FileLock(folders.cache() / "locks" / f"{name}.lock", timeout=_SECONDS)
     try:

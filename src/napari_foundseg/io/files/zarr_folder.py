@@ -1,4 +1,4 @@
-"""A folder that zarr writes into, and into which it writes nothing more once that has failed."""
+"""A folder for zarr, into which zarr writes nothing more after a failure."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 
 __all__ = ["zarr_folder"]
 
-#: Longest wait for chunks that are being written when another fails.
+#: Longest wait for chunks that are still being written when another fails.
 _SECONDS = 30.0
 
 
 @contextmanager
 def zarr_folder(folder: Path) -> Iterator[Any]:
-    """Yield a store of zarr for a folder.
+    """Yield a zarr store for a folder.
 
-    zarr writes several chunks at a time. If one fails, such as on a full disk, it goes on with the others in its
-    threads, and would make the folder again that was removed meanwhile.
+    zarr writes several chunks in parallel. If one fails, such as on a full disk, zarr writes the others in its threads
+    all the same, and would make the folder again after it was removed.
     """
     from zarr.storage import LocalStore
 

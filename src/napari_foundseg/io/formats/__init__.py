@@ -1,1 +1,1 @@
-"""File formats: one module a format with its rows in ``FORMATS``, `table` to ask them, and shared modules."""
+"""File formats: one module per format with its rows in ``FORMATS``, `table` to look them up, and shared modules."""

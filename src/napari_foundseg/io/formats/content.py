@@ -1,4 +1,4 @@
-"""`FileContent`: pixels and metadata of an image file, whatever its format; and what several formats share."""
+"""`FileContent`: pixels and metadata of an image file of any format; and functions that several formats share."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ __all__ = [
     "damaged_error",
 ]
 
-#: Whether a reader may leave the pixels unread: only shape, axes and other metadata are wanted.
+#: Whether a reader may skip the pixels, because only shape, axes and other metadata are wanted.
 HEADER_ONLY: ContextVar[bool] = ContextVar("HEADER_ONLY", default=False)
-#: Bytes that a byte of deflate (PNG, zlib, gzip) can stand for.
+#: Most bytes that a byte of deflate (PNG, zlib, gzip) can encode.
 DEFLATE_RATIO = 1032
-#: A part of a file that is unpacked as a whole may become this large, or as many times larger than it is stored.
+#: A part of a file that is unpacked as a whole may become this large, or this many times larger than it is stored.
 _LARGE_PART = 1 << 30
 _LARGE_RATIO = 200
 #: Red, green, blue and opacity, 0 to 255.
@@ -46,33 +46,33 @@ Colour = tuple[int, int, int, int]
 
 @dataclass
 class FileContent:
-    """Pixels of an image or label image with the metadata of its file.
+    """Pixels and metadata of an image file or label file.
 
     Parameters
     ----------
     data : ndarray or LazyArray or list of LazyArray
-        The values as the file stores them, in their places; a list is a pyramid, finest level first.
+        The values as they are stored in the file; a list is a pyramid, finest level first.
     axes : str
         One letter of ``QTCZYX`` for every axis.
     spacing : dict of str to float
-        Size of a pixel along each axis, where the file has it.
+        Size of a pixel along each axis, if the file has it.
     units : dict of str to str
         Unit of each spacing.
     channels : tuple of str
-        Names of the channels, where the file has them.
+        Names of the channels, if the file has them.
     colours : dict of int to tuple of int
-        Of a label image: red, green, blue and opacity (0 to 255) by id.
+        For a label image: red, green, blue and opacity (0 to 255) by id.
     properties : pandas.DataFrame, optional
-        Of a label image: one row an object; the column ``label`` holds its id.
+        For a label image: one row per object, with its id in the column ``label``.
     notes : tuple of str
-        What was chosen, left out or not applied when the file was read, one sentence each, for the user.
+        Sentences for the user about choices and omissions of the reader.
     samples : StoredSamples, optional
-        What the stored values mean, where they are not grey values or red, green and blue along the last axis;
-        `sample_meaning.interpret` uses it.
+        The meaning of the stored values, unless they are grey values, or red, green and blue along the last axis. It is
+        used by `sample_meaning.interpret`.
     inside : str
-        Which image of the file it is, such as ``1``, where the file holds several and none was asked for.
+        The name of the image in the file, such as ``1``, if the file has several and the reader chose one.
     chosen : tuple of int, optional
-        The channels that are used unless the user chooses others, such as red, green and blue of five.
+        The default channels, such as red, green and blue of five.
     """
 
     data: Any
@@ -89,7 +89,7 @@ class FileContent:
 
 
 class LazyArray:
-    """An array in a file, whose pixels are read when it is indexed.
+    """An array in a file. Its pixels are read when it is indexed.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ class LazyArray:
     array : zarr.Array
         The image or one level of it.
     kept : tuple of int
-        Axes to keep; the others have size 1 and are dropped.
+        Axes to keep. The others have size 1 and are dropped.
     """
 
     def __init__(self, path: Path, array: Any, kept: tuple[int, ...]) -> None:
@@ -108,7 +108,7 @@ class LazyArray:
         self.shape: tuple[int, ...] = tuple(int(array.shape[i]) for i in kept)
         self.dtype = np.dtype(array.dtype)
         self.ndim = len(kept)
-        # napari asks every array that it shows.
+        # napari needs the size of every array that it shows.
         self.size = prod(self.shape)
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
@@ -128,16 +128,16 @@ class LazyArray:
 
 
 def choose_axes(letters: str, shape: Sequence[int], axes: str | None) -> tuple[int, ...]:
-    """Return the numbers of the axes to keep: those of size 1 are dropped, except rows and columns.
+    """Return the numbers of the axes to keep: all except those of size 1 other than Y and X.
 
     Parameters
     ----------
     letters : str
-        Axes as the file names them.
+        Axes of the file.
     shape : sequence of int
         Their sizes.
     axes : str or None
-        Axes as the user names them; if they name every axis, all are kept.
+        The user's axes. If they name every axis, all are kept.
     """
     if axes is not None and len(axes) == len(letters):
         return tuple(range(len(letters)))
@@ -145,7 +145,7 @@ def choose_axes(letters: str, shape: Sequence[int], axes: str | None) -> tuple[i
 
 
 def check_memory(path: Path, shape: Sequence[int], itemsize: int) -> None:
-    """Refuse an array for which there is no memory, before it is allocated: a header may claim any size.
+    """Raise an error for an array that needs too much memory, before it is allocated: a header may claim any size.
 
     Raises
     ------
@@ -165,28 +165,28 @@ def check_memory(path: Path, shape: Sequence[int], itemsize: int) -> None:
 def check_size(
     path: Path, shape: Sequence[int], itemsize: int, stored: int, ratio: float, unpacked: int | None = None
 ) -> None:
-    """Refuse a part of a file that cannot be as large as its header claims, before anything is unpacked.
+    """Raise an error if a part of a file cannot be as large as its header claims, before anything is unpacked.
 
     Parameters
     ----------
     path : Path
         The file.
     shape : sequence of int
-        What the header claims, of what is unpacked as a whole: an image, or one strip, tile or chunk of it.
+        The claimed shape of the part that is unpacked as a whole: an image, or one strip, tile or chunk of it.
     itemsize : int
-        Bytes of memory that a pixel takes while it is unpacked.
+        Bytes of memory per pixel during unpacking.
     stored : int
-        Bytes of it in the file.
+        Bytes of the part in the file.
     ratio : float
-        How many bytes one of these can stand for at most, which the compression limits.
+        Most unpacked bytes per stored byte, a limit of the compression.
     unpacked : int, optional
-        Bytes after decompression, where they are others than those of the pixels in the memory.
+        Bytes after decompression, if they differ from those of the pixels in memory.
 
     Raises
     ------
     BadImageError
-        If so few bytes cannot hold it, it does not fit into the memory, or it is so large and so empty that only a file
-        made to fill the memory is.
+        If so few bytes cannot encode the part, if it does not fit into memory, or if it is so large and so empty that
+        the file was probably made to fill the memory.
     """
     size = prod(shape) * itemsize if unpacked is None else unpacked
     claimed = f"{' by '.join(map(str, shape))} pixels are {format_bytes(size)}"
@@ -206,7 +206,7 @@ def check_size(
 
 
 def damaged_error(path: Path, error: Exception) -> BadImageError:
-    """Return the error for a file in which a library found something wrong."""
+    """Return the error for a file in which a library found a fault."""
     if isinstance(error, MemoryError):
         return BadImageError(path, "there is not enough free memory for it; close other programs, or cut it into parts")
     reason = str(error) or type(error).__name__
@@ -219,7 +219,7 @@ def colours_to_text(colours: Mapping[int, Colour]) -> dict[str, str]:
 
 
 def colours_from_text(texts: Mapping[str, str]) -> dict[int, Colour]:
-    """Undo `colours_to_text`.
+    """Return the colours that a result of `colours_to_text` describes.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""`Format`: one row of the table of file formats; `FileHead`: the beginning of a file, which tells its format."""
+"""`Format`: one row of the table of file formats. `FileHead`: the first bytes of a file, which tell its format."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BLOCK = 1 << 14
 
 
 class FileHead:
-    """The beginning of a file, of which each format reads as much as it needs.
+    """The first bytes of a file. Each format reads as many as it needs.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class FileHead:
         Returns
         -------
         bytes
-            Fewer where the file is shorter; none where the path is a folder or a device.
+            Fewer if the file is shorter; empty if the path is a folder or a device.
 
         Raises
         ------
@@ -58,7 +58,7 @@ class FileHead:
         return self._start[:size]
 
     def unzipped(self, size: int) -> bytes:
-        """Return the first bytes of the content, decompressed where the file is gzip.
+        """Return the first bytes of the content, decompressed if the file is gzip.
 
         Parameters
         ----------
@@ -68,7 +68,7 @@ class FileHead:
         Returns
         -------
         bytes
-            Fewer where the content is shorter, or damaged after them. As `read` where the file is not gzip.
+            Fewer if the content is shorter, or damaged after them. As `read` if the file is not gzip.
 
         Raises
         ------
@@ -86,7 +86,7 @@ class FileHead:
         return content
 
     def holds(self, *names: str) -> bool:
-        """Tell whether the path is a folder that holds a file of one of these names.
+        """Tell whether the path is a folder that contains a file of one of these names.
 
         Parameters
         ----------
@@ -96,7 +96,7 @@ class FileHead:
         Returns
         -------
         bool
-            False for a file, and where the folder cannot be looked into.
+            False for a file, and for a folder that cannot be read.
         """
         with suppress(OSError, ValueError):
             return any((self.path / name).is_file() for name in names)
@@ -110,38 +110,38 @@ class Format:
     Parameters
     ----------
     name : str
-        As error messages and help texts call it, such as ``"PNG"``.
+        Name in error messages and help texts, such as ``"PNG"``.
     read_endings : tuple of str
         Endings of the files that are read, in lower case with their dots, such as ``(".nii", ".nii.gz")``. They decide
         which files of a folder are images.
     recognises : callable, optional
-        Tells from a `FileHead` whether a file is of this format. The ending does not matter: a PNG named ``.tif`` is
-        read as PNG. No two formats may recognise one file.
+        Tells from a `FileHead` whether a file has this format. The ending does not matter: a PNG named ``.tif`` is
+        read as PNG. No two formats may recognise the same file.
     read : callable, optional
-        Takes path and axes (or None) and returns a `FileContent`; raises `BadImageError` or `AxesError`. It stands with
-        `recognises`.
+        Takes path and axes (or None) and returns a `FileContent`; raises `BadImageError` or `AxesError`. Give both
+        `recognises` and `read`, or neither.
     write_endings : tuple of str
-        Endings of the label files that are written, the preferred one first.
+        Endings of label files to write, the preferred one first.
     write : callable, optional
-        Takes path and `FileContent` and writes a label image, whole or not at all; raises `OutputError`.
+        Takes path and `FileContent` and writes a label image completely or not at all; raises `OutputError`.
     images : callable, optional
         Takes the path of a file or folder of this format and lists the images in it, such as the fields of a plate;
-        empty where it is one image. `read` takes the path of each, which is that of the file, a slash and its name.
-        Without it, a file is one image.
+        empty if it is one image. `read` takes the path of each: the path of the file, a slash, and the image's name.
+        Without this function, a file is one image.
     data_set : callable, optional
-        Takes the path of a file of this format and returns the file that stands for all of its data set, where several
-        files are one image; the path itself for others. It must be fast, since every file of a folder is asked.
+        Takes the path of a file of this format and returns the file that represents its whole data set, if several
+        files are one image; otherwise the path itself. It must be fast, since it is called for every file of a folder.
     folder : bool
         Whether an image is a folder and not a file.
     properties : bool
-        Whether the file itself holds the table of the objects, and their colours; by default the table is a CSV file
-        of the same name.
+        Whether the file itself contains the table of the objects, and their colours. By default the table is a CSV
+        file of the same name.
     axes : str
-        The axes that a label file can hold; ``"YX"`` for one slice. Asked before a run whose result would not fit.
+        The axes that a label file supports; ``"YX"`` for one slice. It is checked before a run.
     largest_id : int
-        The largest id that a label file can hold.
+        The largest id that a label file supports.
     order : int
-        Place in lists. Of several label files of one image, that of the first format is opened.
+        Position in lists. If an image has several label files, that of the first format is opened.
     """
 
     name: str
@@ -174,7 +174,7 @@ class Format:
             raise ValueError(f"{self.name}: axes={self.axes!r} must be letters of 'QTZYX', Y and X among them.")
 
     def can_hold(self, axes: str, largest_id: int = 0) -> bool:
-        """Tell whether a file of this format holds labels with some axes and ids.
+        """Tell whether a file of this format supports labels with some axes and ids.
 
         Parameters
         ----------
@@ -186,6 +186,6 @@ class Format:
         Returns
         -------
         bool
-            False for a format that no labels are written in.
+            False for a format in which labels are not written.
         """
         return self.write is not None and set(axes) <= set(self.axes) and largest_id <= self.largest_id

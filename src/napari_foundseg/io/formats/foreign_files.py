@@ -1,11 +1,11 @@
-"""What a file is that is not an image of a format that is read, by its first bytes; for messages."""
+"""Recognise files of unsupported kinds by their first bytes, for messages."""
 
 from __future__ import annotations
 
 __all__ = ["name_foreign_file"]
 
 _CONVERT = "export it as TIFF or OME-TIFF, for example with Fiji"
-#: First bytes, what such a file is, and what helps.
+#: First bytes, kind of file, and remedy.
 _STARTS = (
     (b"version https://git-lfs", "a pointer of Git LFS, not the file itself", "run `git lfs pull` in its folder"),
     (b"<!doctype html", "a web page, not an image", "download the file itself, not the page that shows it"),
@@ -28,7 +28,7 @@ _STARTS = (
 
 
 def name_foreign_file(start: bytes) -> str:
-    """Return what a file is and what helps; empty if its first bytes are unknown."""
+    """Return the kind of a file and a remedy; empty if its first bytes are unknown."""
     plain = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     for magic, what, remedy in _STARTS:
         if start.lower().startswith(magic) or plain.startswith(magic):

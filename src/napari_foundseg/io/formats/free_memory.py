@@ -12,7 +12,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def available_memory() -> int:
-    """Return the memory, in bytes, that can be used without swapping, within a container's limit too."""
+    """Return the bytes of memory that can be used without swapping, also within a container's limit."""
     available = int(psutil.virtual_memory().available)
     try:
         limit = int((_CGROUP / "memory.max").read_text())

@@ -1,4 +1,4 @@
-"""Files that hold several images: what each of them is, and which are of one kind."""
+"""Files with several images: a description of each image, and the choice of those that are of one kind."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from math import prod
 
 __all__ = ["ImageInside", "alike", "describe"]
 
-#: Words in the names of images that are pictures *of* the specimen's container or small copies.
+#: Words in the names of small copies, and of pictures of the specimen's container.
 _PREVIEWS = re.compile(r"\b(thumbnail|label|macro|preview|overview)( image)?$", re.IGNORECASE)
-#: A position may be this much smaller than the largest; what is smaller still is a small copy.
+#: Least size of a position, as a share of the largest image. Smaller images are small copies.
 _SHARE = 0.5
-#: Number of images that a sentence names one by one.
+#: Most images that a sentence names one by one.
 _NAMED = 4
 
 
 @dataclass(frozen=True)
 class ImageInside:
-    """One image of a file that holds several.
+    """One image of a file that contains several.
 
     Parameters
     ----------
     name : str
-        What follows the file's path, such as ``1`` in ``a.ome.tif/1`` or ``A/2/0`` in ``plate.ome.zarr/A/2/0``.
+        The part of the path after the file, such as ``1`` in ``a.ome.tif/1`` or ``A/2/0`` in ``plate.ome.zarr/A/2/0``.
     axes : str
-        One letter for every axis of `shape`; empty where it is not known before the image is opened.
+        One letter for every axis of `shape`; empty if they are unknown until the image is opened.
     shape : tuple of int
         Its sizes.
     dtype : str
-        Type of its pixels.
+        Dtype of its pixels.
     title : str
-        What the file calls it.
+        Its title in the file.
     """
 
     name: str
@@ -48,7 +48,7 @@ class ImageInside:
 
     @property
     def is_preview(self) -> bool:
-        """Whether its name says that it is a small copy, or a picture of the slide's label."""
+        """Whether its title is that of a small copy, or of a picture of the slide's label."""
         return _PREVIEWS.search(self.title.strip()) is not None
 
     def _kind(self) -> tuple[object, ...]:
@@ -57,7 +57,7 @@ class ImageInside:
 
 
 def alike(images: Sequence[ImageInside]) -> list[ImageInside]:
-    """Return the largest image and those of its kind, such as positions; previews are of another."""
+    """Return the largest image and those of the same kind, such as positions. Previews are of another kind."""
     wanted = [image for image in images if not image.is_preview] or list(images)
     largest = max(wanted, key=lambda image: (image.plane_pixels, prod(image.shape)))
     least = _SHARE * largest.plane_pixels

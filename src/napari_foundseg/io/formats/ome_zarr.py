@@ -1,7 +1,7 @@
 """OME-Zarr 0.4 and 0.5: images that are folders of chunks.
 
-The metadata are a few keys of JSON and are parsed here, since the libraries for OME-Zarr depend on clients of cloud
-storage or on compilers. Version 0.4 uses zarr's format 2, version 0.5 its format 3.
+The metadata are a few JSON keys and are parsed here, since the libraries for OME-Zarr depend on clients of cloud
+storage or on compilers. Version 0.4 uses zarr format 2, version 0.5 zarr format 3.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ __all__ = ["FORMATS", "read_ome_zarr"]
 
 _VERSIONS = ("0.4", "0.5")
 _TYPES = {"time": "T", "channel": "C"}
-#: Levels of an image, of which each has half as many pixels, and images of a group: each is looked at.
+#: Most levels of an image, each of which has fewer pixels, and most images of a group. Each of them is opened.
 _MOST_LEVELS = 64
 _MOST_IMAGES = 1000
 
 
 def read_ome_zarr(path: Path, axes: str | None) -> FileContent:
-    """Open a multiscale image, or the first image of a bioformats2raw folder; chunks are read when they are needed.
+    """Open a multiscale image, or the largest image of a bioformats2raw folder. Chunks are read when they are needed.
 
-    The levels of the pyramid that keep all slices are used; a translation is ignored.
+    The levels of the pyramid that keep all slices are used. A translation is ignored.
 
     Raises
     ------
     BadImageError
-        If it is damaged, of another version or a plate, or one slice does not fit into the memory.
+        If it is damaged, of another version or a plate, or if one slice does not fit into memory.
     AxesError
         If its axes are ambiguous.
     """
@@ -71,7 +71,7 @@ def read_ome_zarr(path: Path, axes: str | None) -> FileContent:
 
 
 def _choose_series(path: Path) -> tuple[str, tuple[str, ...]]:
-    """Return the name of the largest image in a folder of bioformats2raw, and words about the others."""
+    """Return the name of the largest image in a bioformats2raw folder, and a note about the others."""
     if not is_bioformats2raw(path):
         return "", ()
     inside = zarr_images(path)
@@ -86,7 +86,7 @@ def _choose_series(path: Path) -> tuple[str, tuple[str, ...]]:
 def _choose_multiscale(
     path: Path, group: Any, metadata: Mapping[str, Any]
 ) -> tuple[Mapping[str, Any], tuple[str, ...]]:
-    """Return the largest of the multiscale images of a group, and words about the others, which have no path."""
+    """Return the largest of a group's multiscale images, and a note about the others, which have no path."""
     from napari_foundseg.io.formats.integrity.zarr_codecs import open_checked
 
     listed = list(metadata["multiscales"])
@@ -107,7 +107,7 @@ def _opened(path: Path) -> tuple[Any, dict[str, Any]]:
 
     if {"chunks", "chunk_grid"} & set(read_metadata(path)):
         raise BadImageError(path, "this is an array of an OME-Zarr image; give the folder that contains it")
-    # Consolidated metadata would describe other arrays than those that are checked.
+    # Consolidated metadata could describe arrays other than those that are checked.
     found = zarr.open_group(path, mode="r", use_consolidated=False)
     attributes = found.attrs.asdict()
     metadata: Any = attributes.get("ome", attributes)
@@ -158,7 +158,7 @@ def _content(path: Path, group: Any, metadata: Mapping[str, Any], axes: str | No
     named = axes.upper() if axes is not None else "".join(letters[i] for i in kept)
     levels = _levels([LazyArray(path, array, kept) for array in arrays], named)
     spacing, units = _calibration(multiscale, described, letters)
-    # Units without a name in the format.
+    # Add units that have no name in the format.
     units |= {axis: str(unit) for axis, unit in dict(group.attrs.get(UNITS_KEY) or {}).items() if axis in spacing}
     labels = metadata.get("image-label") or {}
     return FileContent(
@@ -174,7 +174,7 @@ def _content(path: Path, group: Any, metadata: Mapping[str, Any], axes: str | No
 
 
 def _arrays(path: Path, group: Any, names: list[str]) -> tuple[list[Any], tuple[str, ...]]:
-    """Return the arrays of the levels that are there; a BadImageError where the finest is not."""
+    """Return the arrays of the existing levels; raise `BadImageError` if the finest is missing."""
     from napari_foundseg.io.formats.integrity.zarr_codecs import open_checked
 
     for name in names:
@@ -191,7 +191,7 @@ def _arrays(path: Path, group: Any, names: list[str]) -> tuple[list[Any], tuple[
 
 
 def _check_complete(path: Path, arrays: list[Any], written: Any) -> tuple[str, ...]:
-    """Refuse labels of ours that are not as they were written; of others, say how many chunks are not there."""
+    """Return a note on missing chunks; for labels of this package, raise an error for any missing or changed part."""
     notes: tuple[str, ...] = ()
     for array in arrays:
         folder = path / array.path
@@ -216,7 +216,7 @@ def _check_complete(path: Path, arrays: list[Any], written: Any) -> tuple[str, .
 
 
 def _letters(path: Path, described: list[Mapping[str, Any]]) -> str:
-    """Return our letter of each axis: by its type, spatial ones by name or else by their order."""
+    """Return this package's letter of each axis: by its type, for spatial axes by name or else by their order."""
     kinds = [_TYPES.get(axis.get("type", ""), "") for axis in described]
     names = [str(axis["name"]).upper() for axis in described]
     if all(name in "TCZYX" for name in names):
@@ -235,7 +235,7 @@ def _letters(path: Path, described: list[Mapping[str, Any]]) -> str:
 
 
 def _levels(levels: list[LazyArray], axes: str) -> list[LazyArray]:
-    """Keep the levels that shrink, and only in rows and columns: a slice has one number in all of them."""
+    """Return the levels that shrink, and only in rows and columns: then a slice has the same number in all."""
     slices = [i for i, axis in enumerate(axes) if axis not in "YX"]
     kept = levels[:1]
     for level in levels[1:]:

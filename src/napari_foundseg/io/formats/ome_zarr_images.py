@@ -1,4 +1,4 @@
-"""Which images an OME-Zarr folder holds: fields of a plate, series of bioformats2raw, images of a group."""
+"""List the images in an OME-Zarr folder: fields of a plate, series of bioformats2raw, images of a group."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from napari_foundseg.io.formats.ome_zarr_writer import METADATA_FILES
 
 __all__ = ["check_chunks", "is_bioformats2raw", "read_attributes", "zarr_images"]
 
-#: Elements of a group that are no images.
+#: Elements of a group that are not images.
 _OTHERS = frozenset({"labels", "tables", "points", "shapes", "OME"})
-#: Groups in groups that are looked into.
+#: Deepest nesting of groups to search.
 _DEEPEST = 3
 
 
 def read_attributes(path: Path) -> Mapping[str, Any]:
-    """Return the attributes of a group, those of OME where they are apart; empty where there are none."""
+    """Return the attributes of a group, or those under the key ``ome`` if it exists; empty if there are none."""
     try:
         if (path / "zarr.json").is_file():
             found = json.loads((path / "zarr.json").read_bytes()).get("attributes", {})
@@ -37,10 +37,10 @@ def read_attributes(path: Path) -> Mapping[str, Any]:
 
 
 def zarr_images(path: Path) -> list[ImageInside]:
-    """List the images in a group that is none itself; the names of a plate's are ``row/column/field``."""
+    """List the images in a group that is no image itself. Names in a plate are ``row/column/field``."""
     names = list(_names(path, path, _DEEPEST))
     if "plate" in read_attributes(path) or "well" in read_attributes(path):
-        # Fields are of one kind, and a plate has thousands.
+        # Do not open the fields: all are of one kind, and a plate has thousands.
         return [ImageInside(name) for name in names]
     if len(names) == 1 and is_bioformats2raw(path):
         return []
@@ -48,7 +48,7 @@ def zarr_images(path: Path) -> list[ImageInside]:
 
 
 def is_bioformats2raw(path: Path) -> bool:
-    """Tell whether a group is a file that bioformats2raw has converted, of which one series is opened by default."""
+    """Tell whether a group is a file that bioformats2raw has converted. One of its series is opened by default."""
     known = read_attributes(path)
     return "bioformats2raw.layout" in known and "plate" not in known
 
@@ -70,9 +70,9 @@ def _describe(path: Path, name: str) -> ImageInside:
 
 
 def check_chunks(path: Path, array: Path) -> tuple[str, ...]:
-    """Refuse an array whose chunks have other names than its metadata say; say so where it has none.
+    """Raise an error if the chunks of an array have names other than in its metadata; return a note if there are none.
 
-    zarr reads a chunk that is not there as the fill value, which is right for empty places of an image.
+    zarr reads a missing chunk as the fill value, which is right for empty places of an image.
     """
     try:
         known = read_metadata(array)
@@ -108,7 +108,7 @@ def _names(root: Path, path: Path, deepest: int) -> Iterator[str]:
             yield path.relative_to(root).as_posix()
     elif isinstance(known.get("plate"), Mapping) and deepest > 1:
         for well in _paths(known["plate"].get("wells")):
-            # A well that cannot be read is one item, which then fails.
+            # An unreadable well is one item, which then fails.
             inside = list(_names(root, path / well, 1))
             yield from inside or [(path / well).relative_to(root).as_posix()]
     elif isinstance(known.get("well"), Mapping):
@@ -130,7 +130,7 @@ def _inner(names: Iterable[Any]) -> list[str]:
 
 
 def _series(path: Path) -> list[str]:
-    """Return the groups in a group: in the order that bioformats2raw has written down, else numbers by size."""
+    """Return the groups in a group, in the order that bioformats2raw has stored, else sorted with numbers first."""
     listed = read_attributes(path / "OME").get("series")
     if isinstance(listed, list) and listed:
         return _inner(listed)

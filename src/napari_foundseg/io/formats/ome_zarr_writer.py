@@ -1,6 +1,6 @@
 """Labels as OME-Zarr 0.5: a pyramid of chunks with the colours and properties of the objects.
 
-The folder itself is the multiscale label image, so that any reader opens it. It is not a group of labels in an OME-Zarr
+The folder itself is the multiscale label image, so any reader opens it. It is not a group of labels in an OME-Zarr
 image, since the image may be a file of another format.
 """
 
@@ -26,28 +26,29 @@ if TYPE_CHECKING:
 
 __all__ = ["LEVELS_KEY", "METADATA_FILES", "UNITS_KEY", "described_level", "write_ome_zarr"]
 
-#: Attribute with units that the format has no name for.
+#: Attribute with units that have no name in the format.
 UNITS_KEY = "napari-foundseg-units"
-#: Attribute with shape, type and chunks of each level, all of whose chunks were written.
+#: Attribute with shape, dtype and chunks of each level. All chunks of these levels were written.
 LEVELS_KEY = "napari-foundseg-levels"
-#: A folder that zarr made, in its format 3 or 2, holds one of these.
+#: A folder of zarr format 3 or 2 contains one of these files.
 METADATA_FILES = ("zarr.json", ".zgroup", ".zarray")
 
-#: Rows and columns of a chunk; levels are added until one chunk holds a slice.
+#: Rows and columns of a chunk. Levels are added until a slice fits into one chunk.
 CHUNK = 1024
 #: Type of each axis, in the order that the format requires.
 _TYPES = {"T": "time", "Q": "other", "Z": "space", "Y": "space", "X": "space"}
 
 
 def write_ome_zarr(path: Path, content: FileContent) -> None:
-    """Write labels as OME-Zarr 0.5, axes in the order T, Q, Z, Y, X; equal labels give equal bytes.
+    """Write labels as OME-Zarr 0.5, axes in the order T, Q, Z, Y, X. Equal labels give equal bytes.
 
-    Every chunk is written, empty ones too, and has a checksum, so that a missing or damaged one is not background.
+    Every chunk is written, even if empty, and has a checksum. So a missing or damaged chunk is not taken for
+    background.
 
     Raises
     ------
     OutputError
-        If it cannot be written, or the folder holds anything but a label image, which is not replaced.
+        If it cannot be written, or if the existing folder contains anything but a label image; it is not replaced.
     """
     import zarr
     from zarr.codecs import Crc32cCodec, ZstdCodec
@@ -89,12 +90,12 @@ def write_ome_zarr(path: Path, content: FileContent) -> None:
 
 
 def described_level(shape: Sequence[int], dtype: Any, chunks: Sequence[int]) -> dict[str, Any]:
-    """Return what is written down of a level, to be compared when it is read."""
+    """Return the stored description of a level, which is compared when the level is read."""
     return {"shape": [int(n) for n in shape], "dtype": np.dtype(dtype).name, "chunks": [int(n) for n in chunks]}
 
 
 def _holds_labels_alone(path: Path) -> bool:
-    """Tell whether a folder is a label image as it is written here, to which nobody has added anything."""
+    """Tell whether a folder is a label image from this module, to which nobody has added anything."""
     try:
         content = json.loads((path / "zarr.json").read_bytes())
         labelled = "image-label" in content["attributes"]["ome"]
@@ -104,7 +105,7 @@ def _holds_labels_alone(path: Path) -> bool:
 
 
 def _levels(labels: NDArray[Any], axes: str) -> Iterator[NDArray[Any]]:
-    """Halve rows and columns by taking every second pixel, since ids have no mean."""
+    """Yield the levels, each with every second row and column of the one before, since ids have no mean."""
     y = axes.index("Y")
     x = axes.index("X")
     yield labels
@@ -143,7 +144,7 @@ def _properties(table: pd.DataFrame | None) -> list[dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value that JSON has: no NaN, no types of NumPy."""
+    """Return a value that JSON supports, without NaN and NumPy types."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not isfinite(value):

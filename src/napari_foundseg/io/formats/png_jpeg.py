@@ -1,6 +1,6 @@
-"""PNG and JPEG through Pillow, with the 16 bits that Pillow leaves out.
+"""PNG and JPEG through Pillow, with all 16 bits where Pillow returns only 8.
 
-`integrity` has checked a file from its beginning to its end before Pillow opens it.
+`integrity` checks a file from beginning to end before Pillow opens it.
 """
 
 from __future__ import annotations
@@ -35,36 +35,36 @@ __all__ = ["FORMATS", "read_picture", "write_png"]
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _JPEG_MAGIC = b"\xff\xd8\xff"
-#: Keyword of the text chunk in a PNG of labels that holds spacing, units and colours as JSON.
+#: Keyword of the text chunk with spacing, units and colours as JSON, in a PNG of labels.
 _NOTE = "napari-foundseg"
-#: Modes of Pillow that NumPy converts unchanged; every other mode is converted to RGB.
+#: Pillow modes that NumPy converts unchanged. Every other mode is converted to RGB.
 _KEPT_MODES = {"1", "L", "RGB", "RGBA", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
-#: Layouts of 16-bit colour, of which Pillow returns the high bytes only; decoded as each of the layouts on the right,
-#: Pillow returns the high and the low bytes.
+#: Layouts of 16-bit colour, of which Pillow returns the high bytes only. If the data are decoded as the layouts on the
+#: right, Pillow returns the high and the low bytes.
 _SIXTEEN_BITS = {"RGB;16B": ("RGB;16B", "RGB;16L"), "RGBA;16B": ("RGBA;16B", "RGBA;16L"), "LA;16B": ("RGBA",)}
 _ORIENTATION = 0x0112
 #: The tag of MPO for the number of pictures.
 _FRAMES = 0xB001
-#: What Pillow raises of damaged metadata; the pixels are decoded before.
+#: Errors of Pillow for damaged metadata. Pixels are decoded before.
 _METADATA_ERRORS = (ValueError, TypeError, LookupError, SyntaxError, OSError, struct.error)
 
 
 def read_picture(path: Path, axes: str | None) -> FileContent:
-    """Read grey pixels as (M, N), colour as (M, N, 3) or (M, N, 4), as they lie in the file.
+    """Read grey pixels as (M, N), colour as (M, N, 3) or (M, N, 4), in the order of the file.
 
-    The Exif orientation is not applied: napari's own reader, Fiji and QuPath do not apply it either.
+    The Exif orientation is not applied, since napari's own reader, Fiji and QuPath do not apply it either.
 
     Raises
     ------
     BadImageError
-        If the file is damaged or does not fit into the memory.
+        If the file is damaged or does not fit into memory.
     """
     try:
         with _checked(path) as file:
             with _opened(file) as picture:
                 layouts = _SIXTEEN_BITS.get(_layout(picture), ())
                 pixels = _decoded_as(picture, layouts[0]) if layouts else _pixels(picture)
-                # Metadata come last: they may follow the pixels, and Pillow decodes these to find them.
+                # Read metadata last: they may follow the pixels, and Pillow decodes the pixels to find them.
                 note = picture.info.get(_NOTE)
                 orientation = _orientation(picture)
                 frames = _frame_count(picture)
@@ -84,7 +84,7 @@ def read_picture(path: Path, axes: str | None) -> FileContent:
 
 
 def _checked(path: Path) -> BinaryIO:
-    """Open a file that is whole, and whose pixels fit into the memory; a BadImageError for others."""
+    """Open a file that is complete and whose pixels fit into memory; raise `BadImageError` for others."""
     file: BinaryIO = path.open("rb")
     try:
         if file.read(len(_PNG_MAGIC)) == _PNG_MAGIC:
@@ -101,7 +101,7 @@ def _checked(path: Path) -> BinaryIO:
 
 
 def _opened(file: BinaryIO) -> Any:
-    """Open with the class of the format, since `PIL.Image.open` refuses images above a fixed number of pixels."""
+    """Open a file with its format's class, since `PIL.Image.open` refuses images above a fixed number of pixels."""
     from PIL.JpegImagePlugin import JpegImageFile
     from PIL.PngImagePlugin import PngImageFile
 
@@ -116,7 +116,7 @@ def _layout(picture: Any) -> Any:
 
 
 def _pixels(picture: Any) -> NDArray[Any]:
-    """Return 8-bit pixels, or 16-bit grey ones; palettes are applied."""
+    """Return 8-bit pixels, or 16-bit grey ones. Palettes are applied."""
     if picture.mode == "LA":
         return np.asarray(picture.getchannel(0))
     if picture.mode in _KEPT_MODES:
@@ -129,7 +129,7 @@ def _pixels(picture: Any) -> NDArray[Any]:
 
 
 def _check_palette(indices: NDArray[Any], colours: int) -> None:
-    """Refuse pixels of a colour that is not in the palette: Pillow shows them in black."""
+    """Raise ValueError for pixels of a colour that is not in the palette, which Pillow would show in black."""
     if (largest := int(indices.max())) >= colours:
         raise ValueError(f"a pixel has colour {largest} of a palette with colours 0 to {colours - 1}")
 
@@ -140,9 +140,9 @@ def _decoded_as(picture: Any, layout: str) -> NDArray[Any]:
 
 
 def _sixteen_bits(first: NDArray[Any], file: BinaryIO, layouts: Sequence[str]) -> NDArray[np.uint16]:
-    """Put the high and the low bytes of a 16-bit colour PNG together, for which it is decoded twice."""
+    """Combine the high and the low bytes of a 16-bit colour PNG, which is decoded twice for that."""
     if len(layouts) == 1:
-        # Decoded as RGBA, grey with opacity is: high and low byte of grey, high and low byte of opacity.
+        # Grey with opacity, decoded as RGBA, is: high and low byte of grey, high and low byte of opacity.
         return np.asarray(first[..., 0].astype(np.uint16) << 8 | first[..., 1], np.uint16)
     with _opened(file) as picture:
         low = _decoded_as(picture, layouts[1])
@@ -150,24 +150,24 @@ def _sixteen_bits(first: NDArray[Any], file: BinaryIO, layouts: Sequence[str]) -
 
 
 def _frame_count(picture: Any) -> int:
-    """Return how many pictures an animated PNG or a JPEG of several (MPO) holds."""
+    """Return the number of pictures in an animated PNG or a JPEG of several (MPO)."""
     if picture.format == "PNG":
         return int(getattr(picture, "n_frames", 1))
-    # The JPEG that a camera has put its preview or its second view behind.
+    # A camera may append a preview or a second view to its JPEG.
     with suppress(*_METADATA_ERRORS):
         return int((picture._getmp() or {}).get(_FRAMES, 1))
     return 1
 
 
 def _orientation(picture: Any) -> int:
-    """Return the Exif orientation, 1 to 8; 1 where there is none or it is damaged."""
+    """Return the Exif orientation, 1 to 8; 1 if it is missing or damaged."""
     with suppress(*_METADATA_ERRORS):
         return int(picture.getexif().get(_ORIENTATION, 1))
     return 1
 
 
 def _add_note(content: FileContent, note: dict[str, Any]) -> None:
-    # All of the note is read before any of it is used: a damaged one is left out as a whole.
+    # Read all of the note before any of it is used, so that a damaged note is ignored as a whole.
     spacing = {axis: float(size) for axis, size in note["spacing"].items() if axis in content.axes}
     if not all(isfinite(size) and size > 0 for size in spacing.values()):
         raise ValueError(spacing)

@@ -1,7 +1,7 @@
-"""What the values stored in a file mean: palettes, white as zero, colour spaces, planes, alpha, orientation.
+"""Convert stored values to their meaning: palettes, white as zero, colour spaces, planes, alpha, orientation.
 
-A format's reader returns the values as they are stored and says in `StoredSamples` what they are. `interpret` alone
-turns them into grey values or red, green and blue. Labels are read as they are stored, since ids have no colours.
+A format's reader returns the values as they are stored, and their meaning in `StoredSamples`. Only `interpret` converts
+them to grey values, or to red, green and blue. Labels are read as they are stored, since ids have no colours.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from napari_foundseg.io.formats.stored_samples import StoredSamples
 
 __all__ = ["ConvertedArray", "interpret", "orientation_notes"]
 
-#: What would bring the picture upright, by the values of TIFF and Exif.
+#: The transformation that makes the picture upright, by the values of TIFF and Exif.
 _ORIENTATIONS = {
     2: "mirrored left to right",
     3: "turned by 180°",
@@ -28,27 +28,27 @@ _ORIENTATIONS = {
     7: "mirrored along its other diagonal",
     8: "turned by 90° counterclockwise",
 }
-#: What ImageJ and others call the colour spaces that are converted.
+#: Common names of the colour spaces that are converted.
 _SPACES = {"cmyk": "CMYK", "ycbcr": "YCbCr", "cielab": "L*a*b*", "icclab": "L*a*b*"}
-#: Takes stored values, those of one pixel along the last axis if it has several, and returns what they mean.
+#: Takes stored values and returns converted ones. If a pixel has several values, they are the last axis.
 _Convert = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 class ConvertedArray:
-    """An array whose values are converted when it is indexed; what a pixel has of them comes last.
+    """An array whose values are converted when it is indexed. The values of a pixel are the last axis.
 
     Parameters
     ----------
     array : array-like
-        With `shape`, `dtype` and slicing.
+        Any object with `shape`, `dtype` and slicing.
     axis : int, optional
         The axis of the stored values of one pixel, if there is one.
     convert : callable
         Takes an array with that axis last, and returns as many pixels.
     count : int, optional
-        Values of a converted pixel, along a new last axis; None where it is one value without an axis.
+        Number of values of a converted pixel, along a new last axis; None if it is one value without an axis.
     dtype : dtype
-        Of the converted values.
+        Dtype of the converted values.
     """
 
     def __init__(self, array: Any, axis: int | None, convert: _Convert, count: int | None, dtype: Any) -> None:
@@ -81,21 +81,21 @@ class ConvertedArray:
 
 @dataclass(frozen=True)
 class _Conversion:
-    """How stored values become what they mean: a function, and how many values a pixel has afterwards."""
+    """A function that converts stored values, and the number of values of a converted pixel."""
 
     convert: _Convert
-    #: None where a pixel has one value, without an axis.
+    #: None if a pixel has one value without an axis.
     count: int | None
-    #: The type of the converted values; that of the stored ones by default.
+    #: The dtype of the converted values; that of the stored ones by default.
     dtype: type | None = None
     notes: tuple[str, ...] = ()
 
 
 def interpret(content: FileContent) -> FileContent:
-    """Return an image with the meaning of its values; no pixel changes its place.
+    """Return an image with converted values. No pixel changes its place.
 
     White as zero is inverted. Palettes, CMYK, YCbCr and L*a*b* become 8-bit red, green and blue along the last axis
-    ``C``. Planes of red, green and blue become that axis, too. Alpha beside one grey value is left out.
+    ``C``. Planes of red, green and blue become that axis too. Alpha of a grey image is left out.
     """
     samples = content.samples
     if samples is None:
@@ -108,7 +108,7 @@ def interpret(content: FileContent) -> FileContent:
         return content
     axes = _converted_axes(content, samples, conversion.count is not None)
     if axes is None:
-        # The user has given axes for the values as they are stored.
+        # The user's axes are those of the stored values.
         return replace(content, chosen=None)
     levels = content.data if isinstance(content.data, list) else [content.data]
     data = [_converted(level, samples.axis, conversion) for level in levels]
@@ -117,7 +117,7 @@ def interpret(content: FileContent) -> FileContent:
 
 
 def orientation_notes(orientation: int) -> tuple[str, ...]:
-    """Say that the orientation of TIFF and Exif is not applied; nothing where there is none."""
+    """Return a note that the orientation of TIFF and Exif is not applied; empty if there is none."""
     if orientation not in _ORIENTATIONS:
         return ()
     words = (
@@ -131,7 +131,7 @@ def _finest(data: Any) -> Any:
 
 
 def _conversion(samples: StoredSamples, dimensions: int) -> _Conversion | None:
-    """Return what is to be done with the stored values; None where they are what they mean."""
+    """Return the conversion of the stored values; None if they need none."""
     kind = samples.photometric
     if kind == "palette" and samples.axis is None and samples.palette is not None:
         return _palette_conversion(samples.palette)
@@ -167,7 +167,7 @@ def _palette_conversion(palette: NDArray[np.uint8]) -> _Conversion | None:
 
 
 def _converted_axes(content: FileContent, samples: StoredSamples, several: bool) -> str | None:
-    """Return the axes of the converted array; None where the given axes are of neither array."""
+    """Return the axes of the converted array; None if the axes fit neither array."""
     axes = content.axes
     axis = samples.axis
     stored = _finest(content.data).ndim
@@ -195,7 +195,7 @@ def _converted(array: Any, axis: int | None, conversion: _Conversion) -> Any:
 
 def _inversion(bits: int) -> _Convert:
     def invert(stored: NDArray[Any]) -> NDArray[Any]:
-        # Of a signed type the smallest value becomes the largest, and of bool False becomes True.
+        # For signed integers the smallest value becomes the largest; for bool, False becomes True.
         inverted: NDArray[Any] = np.negative(stored) if stored.dtype.kind == "f" else np.invert(stored)
         # The array may have more bits than the file.
         return inverted & ((1 << bits) - 1) if stored.dtype.kind == "u" else inverted
@@ -241,7 +241,7 @@ def _from_lab(samples: StoredSamples) -> _Convert:
         if samples.photometric == "icclab":
             colour = (stored[..., 1:3].astype(np.float32) - (top + 1) / 2) / step
         else:
-            # a* and b* are signed, whatever the type of the array.
+            # a* and b* are signed, whatever the dtype of the array.
             colour = stored[..., 1:3].astype(f"i{stored.dtype.itemsize}").astype(np.float32) / step
         return _as_bytes(lab2rgb(np.concatenate([lightness, colour], axis=-1)))
 

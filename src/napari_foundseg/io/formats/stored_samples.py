@@ -1,4 +1,4 @@
-"""`StoredSamples`: what the values of a file are, as its tags say."""
+"""`StoredSamples`: the meaning of the values in a file, according to its tags."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ __all__ = ["Photometric", "StoredSamples"]
 
 Photometric = Literal["grey", "white is zero", "rgb", "palette", "cmyk", "ycbcr", "cielab", "icclab", "other"]
 
-#: Weights of red, green and blue in Y, where the file names no others.
+#: Default weights of red, green and blue in Y.
 _LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True, eq=False)
 class StoredSamples:
-    """What the stored values of an image are.
+    """The meaning of the stored values of an image.
 
     Parameters
     ----------
     photometric : str
-        What a value, or the values of a pixel together, stand for.
+        The meaning of a value, or of the values of a pixel together.
     axis : int, optional
-        The axis of the array along which the values of one pixel are; None where a pixel has one value.
+        The axis of the array along which a pixel has its values; None if a pixel has one value.
     count : int
-        Values of a pixel.
+        Number of values of a pixel.
     bits : int
         Bits of a value in the file, which may be fewer than those of the array.
     alpha : int, optional
-        Which of the values is the opacity.
+        The number of the value that is the opacity.
     palette : (N, 3) ndarray of uint8, optional
         Colours by stored value.
     luma : tuple of float
-        Of YCbCr: the weights of red, green and blue.
+        For YCbCr: the weights of red, green and blue.
     black_white : tuple of float, optional
-        Of YCbCr: the values of black and white of each component.
+        For YCbCr: the values of black and white of each component.
     """
 
     photometric: Photometric = "grey"

@@ -1,6 +1,6 @@
-"""The table of file formats: every question about which files are images or labels is answered from it.
+"""The table of file formats, which answers every question about which files are images or labels.
 
-The rows are found in the modules of this folder: each that has ``FORMATS`` is one. `register_format` adds a row from
+The rows are collected from the modules of this folder that have ``FORMATS``. `register_format` adds a row from
 elsewhere.
 """
 
@@ -43,13 +43,13 @@ def register_format(row: Format) -> ExitStack:
     Parameters
     ----------
     row : Format
-        The format; its files are read, listed and written from now on in this process. Workers of the engine are other
-        processes: they know the formats in `io.formats` alone.
+        The format. Its files are then read, listed and written in this process. Workers of the engine are other
+        processes, which have only the formats in `io.formats`.
 
     Returns
     -------
     ExitStack
-        Removes the format when it is closed, or left as a context: ``with register_format(row): …``.
+        Closing it, or leaving it as a context (``with register_format(row): …``), removes the format.
 
     Raises
     ------
@@ -72,12 +72,12 @@ def register_format(row: Format) -> ExitStack:
 
 @cache
 def all_formats() -> tuple[Format, ...]:
-    """Return every format, in the order of lists."""
+    """Return all formats, in the order of lists."""
     return tuple(sorted((*_packaged(), *_registered), key=lambda row: row.order))
 
 
 def image_formats() -> list[Format]:
-    """Return the formats that are read."""
+    """Return the formats that can be read."""
     return [row for row in all_formats() if row.read is not None]
 
 
@@ -89,22 +89,22 @@ def image_endings() -> tuple[str, ...]:
 
 @cache
 def label_endings() -> tuple[str, ...]:
-    """Return the preferred ending of each format that labels are written in."""
+    """Return the preferred ending of each format in which labels can be written."""
     return tuple(row.write_endings[0] for row in all_formats() if row.write_endings)
 
 
 def image_ending(name: str) -> str:
-    """Return the ending of an image's name, in lower case; empty where no format has it, or nothing is before it."""
+    """Return the ending of an image's name in lower case; empty if no format has it, or nothing comes before it."""
     return _ending(name, _readers())[0]
 
 
 def format_to_write(name: str) -> Format | None:
-    """Return the format in which labels of this name are written; None where the ending is none of a format."""
+    """Return the format in which labels of this name are written; None if no format has the ending."""
     return _ending(name, _writers())[1]
 
 
 def format_of_labels(path: Path, axes: str = "YX", largest_id: int = 0) -> Format:
-    """Return the format in which labels are written to a path.
+    """Return the format for writing labels to a path.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def format_of_labels(path: Path, axes: str = "YX", largest_id: int = 0) -> Forma
     axes : str
         The axes of the labels.
     largest_id : int
-        Their largest id, where it is known.
+        Their largest id, if it is known.
 
     Returns
     -------
@@ -123,7 +123,7 @@ def format_of_labels(path: Path, axes: str = "YX", largest_id: int = 0) -> Forma
     Raises
     ------
     OutputError
-        If the ending is none of a format, or the format cannot hold the labels; the message names what would do.
+        If no format has the ending, or the format does not support the labels. The message names formats that do.
     """
     row = format_to_write(path.name)
     if row is not None and row.can_hold(axes, largest_id):
@@ -146,13 +146,13 @@ def is_folder_name(name: str) -> bool:
 
 
 def is_image_content(folder: Path) -> bool:
-    """Tell by its content whether a folder of any name is of a format such as OME-Zarr."""
+    """Tell from its content whether a folder of any name has a format such as OME-Zarr."""
     head = FileHead(folder)
     return any(row.folder and row.recognises is not None and row.recognises(head) for row in all_formats())
 
 
 def images_inside(path: Path) -> list[ImageInside]:
-    """List the images in a file or folder that holds several; empty where it is one image, or cannot be read."""
+    """List the images in a file or folder with several; empty if it is one image, or cannot be read."""
     with suppress(OSError, ValueError):
         is_folder = path.is_dir()
         if is_folder or path.is_file():
@@ -164,20 +164,20 @@ def images_inside(path: Path) -> list[ImageInside]:
 
 
 def data_set_file(path: Path) -> Path:
-    """Return the file that stands for the data set of a file: itself, unless several files are one image."""
+    """Return the file that represents the data set of a file: itself, unless several files are one image."""
     row = _ending(path.name, _readers())[1]
     return path if row is None or row.data_set is None else row.data_set(path)
 
 
 def listed(words: Sequence[str], link: str = "or") -> str:
-    """Return words as a sentence lists them, such as ``TIFF, PNG or JPEG``."""
+    """Return words as in a sentence, such as ``TIFF, PNG or JPEG``."""
     return f" {link} ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
 
 
 def _ending(name: str, rows: _Rows) -> tuple[str, Format | None]:
     dot = name.rfind(".")
     for ending, row in rows.get(name[dot:].lower(), ()) if dot > 0 else ():
-        # The slice and not the name is lowered, since some letters change length.
+        # Lower the slice and not the name, since some letters change length.
         if len(name) > len(ending) and name[-len(ending) :].lower() == ending:
             return ending, row
     return "", None
@@ -194,7 +194,7 @@ def _writers() -> _Rows:
 
 
 def _by_last_part(rows: Iterable[tuple[str, Format]]) -> _Rows:
-    """Group endings by their last part, longest first: ``.ome.tif`` is asked for before ``.tif``."""
+    """Group endings by their last part, longest first, so that ``.ome.tif`` is tried before ``.tif``."""
     grouped: _Rows = {}
     for ending, row in sorted(rows, key=lambda pair: -len(pair[0])):
         grouped.setdefault(ending[ending.rindex(".") :], []).append((ending, row))

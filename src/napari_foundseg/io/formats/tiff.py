@@ -35,13 +35,13 @@ from napari_foundseg.io.formats.tiff_writer import write_ome_tiff, write_tiff
 
 __all__ = ["FORMATS", "read_tiff"]
 
-#: Files with up to this many bytes of pixels are read at once; of larger ones, a slice is read when it is needed.
+#: Files with up to this many bytes of pixels are read at once. Larger ones are read slice by slice when needed.
 EAGER_BYTES = 1 << 28
 #: tifffile's letter for colour samples.
 _COLOUR = "S"
-#: Letters for slices to which the file gives no meaning, in the order of use.
+#: Letters for axes of slices without a meaning in the file, in the order of use.
 _UNNAMED = "ZTQ"
-#: TIFF and BigTIFF, each in both orders of bytes.
+#: First bytes of TIFF and BigTIFF, in both byte orders.
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -51,7 +51,7 @@ def read_tiff(path: Path, axes: str | None) -> FileContent:
     Raises
     ------
     BadImageError
-        If the file is damaged, or one slice of it does not fit into the memory.
+        If the file is damaged, or one slice of it does not fit into memory.
     AxesError
         If its axes are ambiguous or too many.
     """
@@ -68,7 +68,7 @@ def read_tiff(path: Path, axes: str | None) -> FileContent:
     finally:
         if not keep_open:
             tiff.close()
-    # All levels of a pyramid share the open file; it is closed when the last of them is released.
+    # All levels of a pyramid share the open file, which is closed when the last of them is released.
     weakref.finalize(tiff, tiff.filehandle.close)
     return content
 
@@ -98,7 +98,7 @@ def _content(path: Path, tiff: Any, axes: str | None) -> FileContent:
 
 
 def _our_axes(path: Path, letters: str, shape: tuple[int, ...]) -> str:
-    """Translate tifffile's letters: S is colour; slices without a meaning become Z, T, Q from the innermost on."""
+    """Translate tifffile's letters: S becomes C; axes without a meaning become Z, T, Q, starting from the innermost."""
     named = letters if "C" in letters else letters.replace(_COLOUR, "C")
     free = [letter for letter in _UNNAMED if letter not in named]
     for letter in reversed(named):
@@ -156,7 +156,7 @@ FORMATS = (
         data_set=data_set_file,
         order=0,
     ),
-    # It is read as the TIFF that it is.
+    # This row is for writing only: an OME-TIFF is read as a TIFF.
     Format(
         name="OME-TIFF",
         write_endings=(".ome.tif", ".ome.tiff"),

@@ -1,4 +1,4 @@
-"""What is wrong with a TIFF that cannot be read, and what helps; its pages, before tifffile opens it."""
+"""Checks of a TIFF's pages before tifffile opens it, and the error with a remedy for an unreadable TIFF."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from napari_foundseg.io.formats.integrity.plane_counts import check_index, check
 
 __all__ = ["open_tiff", "tiff_error"]
 
-#: Above this number of entries a page is none: there are a few hundred tags.
+#: Most entries of a page. There are a few hundred tags.
 _MOST_ENTRIES = 4096
-#: The types of values of entries, and the bytes of each.
+#: Bytes of a value by type.
 _TYPES = dict(enumerate((1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 2, 8, 8, 8, 8), 1))
-#: The tags without which a page is not an image: its width and length.
+#: The tags that every image has: width and length.
 _SIZES = {256, 257}
-#: Bytes of tags that a file may claim beyond its own: some programs let pages share a table.
+#: Bytes that tags may claim beyond the size of the file, since some programs let pages share a table.
 _SHARED = 1 << 26
-#: Pages, above which a file has at least so many bytes for each of them: tifffile keeps all in the memory.
+#: A file with more pages than this must have this many bytes per page, since tifffile keeps all pages in memory.
 _MANY_PAGES = 1 << 14
 _PAGE_BYTES = 512
 
 
 def tiff_error(path: Path, error: Exception) -> BadImageError:
-    """Return the error for a TIFF that tifffile does not read: damaged, or of a kind for which something is missing."""
+    """Return the error for a TIFF that tifffile cannot read: damaged, or compressed or coded in an unsupported way."""
     words = str(error)
     if "COMPRESSION" in words or "imagecodecs" in words or "codec" in words.lower():
         return BadImageError(
@@ -43,7 +43,7 @@ def tiff_error(path: Path, error: Exception) -> BadImageError:
 
 
 def open_tiff(path: Path, file: Path, metadata: str | None) -> Any:
-    """Open a TIFF whose pages and metadata do not fill the memory.
+    """Open a TIFF after a check that its pages and metadata do not fill the memory.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def open_tiff(path: Path, file: Path, metadata: str | None) -> Any:
     file : Path
         The file.
     metadata : str or None
-        OME-XML that another file holds.
+        OME-XML from another file.
 
     Returns
     -------
@@ -73,7 +73,7 @@ def open_tiff(path: Path, file: Path, metadata: str | None) -> Any:
     except Exception as error:
         raise damaged_error(path, error) from error
     try:
-        # tifffile looks for images by them.
+        # tifffile uses these metadata to find images.
         if tiff.is_ome:
             check_ome_xml(path, metadata or tiff.ome_metadata or "")
         if tiff.is_micromanager:
@@ -90,14 +90,16 @@ def open_tiff(path: Path, file: Path, metadata: str | None) -> Any:
 
 
 def _check_chain(path: Path, file: BinaryIO) -> None:
-    """Follow the pages to the last one, before tifffile opens the file.
+    """Follow the chain of pages to the last one, before tifffile opens the file.
 
-    tifffile reads a file that is cut between two pages without an error, and keeps what the tags of every page claim.
+    tifffile reads a file that is cut between two pages without an error. It also allocates memory for all values that
+    the tags claim.
 
     Raises
     ------
     BadImageError
-        If the file is cut, its pages form a loop or lead to what is not a page, or their tags claim more than it holds.
+        If the file is cut, if its pages form a loop or lead to something else, or if their tags claim more bytes than
+        it has.
     """
     # TIFF: bytes 4 to 8 are the offset of the first page. BigTIFF (version 43): bytes 8 to 16. A page is the number
     # of its entries, the entries (12 or 20 bytes each), and the offset of the next page, 0 at the last.
@@ -144,7 +146,7 @@ def _check_chain(path: Path, file: BinaryIO) -> None:
 
 
 def _is_page(rows: Sequence[tuple[int, ...]], entries: int, cut: bool) -> bool:
-    """Tell by the entries whether a page begins here: other readers stop where there is none."""
+    """Tell from the entries whether a page starts here. Other readers stop where there is none."""
     known = all(kind in _TYPES for _, kind, _, _ in rows[:1])
     return 0 < entries <= _MOST_ENTRIES and known and (cut or {tag for tag, *_ in rows} >= _SIZES)
 

@@ -14,22 +14,22 @@ from napari_foundseg.io.formats.units import unit_symbol
 
 __all__ = ["COLOURS", "NAMESPACE", "SIZES", "UNITS_NAMESPACE", "add_metadata"]
 
-#: Micrometres of the units of the resolution tags: inch and centimetre.
+#: The units of the resolution tags in micrometres: inch and centimetre.
 _UNITS_OF_RESOLUTION = {2: 25400.0, 3: 10000.0}
-#: Pixels per inch that programs and cameras write where nothing was measured.
+#: Default values of programs and cameras in pixels per inch, which are not measured.
 _DEFAULTS_PER_INCH = (1, 72, 96, 150, 180, 240, 300, 350)
-#: OME's names for the size of a pixel along each axis; the name of its unit has ``Unit`` appended.
+#: OME's names for the size of a pixel along each axis. The name of its unit has ``Unit`` appended.
 SIZES = {axis: f"PhysicalSize{axis}" for axis in "ZYX"} | {"T": "TimeIncrement"}
 #: Namespace of the map annotation with the colours of labels, in OME-TIFF.
 NAMESPACE = "napari-foundseg/label-colours"
-#: Namespace of the map annotation with sizes in units that OME has not, in OME-TIFF.
+#: Namespace of the map annotation with sizes in units that OME does not have, in OME-TIFF.
 UNITS_NAMESPACE = "napari-foundseg/sizes"
 #: Key of the colours of labels, in other TIFFs.
 COLOURS = "label_colours"
 
 
 def add_metadata(content: FileContent, tiff: Any, number: int) -> None:
-    """Fill in spacing, units, names of channels and colours of labels of an image of an open TIFF."""
+    """Add spacing, units, names of channels and colours of labels from an image of an open TIFF."""
     spacing: dict[str, float] = {}
     units: dict[str, str] = {}
     if tiff.is_ome:
@@ -69,13 +69,13 @@ def _add_ome(content: FileContent, tiff: Any, number: int) -> tuple[dict[str, fl
 
 
 def _image_of(images: list[Any], number: int, name: str) -> Any:
-    """Return the element of an image; tifffile leaves out those without pixels."""
+    """Return the XML element of an image. tifffile skips images without pixels, so numbers may differ."""
     own = [image for image in images if image.get("Name") and image["Name"] == name]
     return own[0] if len(own) == 1 else images[min(number, len(images) - 1)]
 
 
 def _several(found: Any) -> list[Any]:
-    """Return XML elements of one name as a list; tifffile returns a single element by itself."""
+    """Return XML elements of one name as a list, since tifffile returns a single element without a list."""
     return list(found) if isinstance(found, list | tuple) else [found]
 
 
@@ -87,7 +87,7 @@ def _add_colours(content: FileContent, found: Any) -> None:
 
 
 def _from_pixels(pixels: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, str]]:
-    """Read the attributes of OME's Pixels element; our plain TIFFs have the same in their JSON."""
+    """Read the attributes of OME's Pixels element, which this package's plain TIFFs have in their JSON."""
     spacing = {axis: float(pixels[key]) for axis, key in SIZES.items() if _is_size(pixels.get(key))}
     default = {axis: "s" if axis == "T" else "µm" for axis in SIZES}
     units = {axis: unit_symbol(str(pixels.get(f"{SIZES[axis]}Unit", default[axis]))) for axis in spacing}
@@ -109,7 +109,7 @@ def _from_imagej(tiff: Any) -> tuple[dict[str, float], dict[str, str]]:
 
 
 def _from_resolution(tags: Any) -> tuple[dict[str, float], tuple[str, ...]]:
-    """Return the size of a pixel in micrometres by the resolution tags, unless they are the default of a program."""
+    """Return the size of a pixel in micrometres from the resolution tags, unless they are the default of a program."""
     micrometres = _UNITS_OF_RESOLUTION.get(tags.valueof("ResolutionUnit", 2))
     sizes: dict[str, float] = {}
     for axis in "YX" if micrometres else "":

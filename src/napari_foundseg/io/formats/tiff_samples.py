@@ -1,4 +1,4 @@
-"""What the tags of a TIFF say about its stored values."""
+"""The meaning of a TIFF's stored values, from its tags."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ _PHOTOMETRIC_TAG = 262
 _FAX = {2, 3, 4}
 _COLOURS = 3
 _CONTIGUOUS = 1
-#: Values of Compression with which YCbCr is decoded as red, green and blue: kinds of JPEG, JPEG 2000, WebP, JPEG XL.
+#: Values of Compression for which YCbCr is decoded as red, green and blue: kinds of JPEG, JPEG 2000, WebP, JPEG XL.
 _DECODED_AS_RGB = {6, 7, 34892, 33007, 33004, 33005, 34712, 50001, 34927, 50002, 52546}
 #: JPEG 2000 in slides of Aperio: YCbCr, whatever the photometric tag.
 _APERIO_YCBCR = 33003
-#: Values of ExtraSamples: opacity, with which the colours are multiplied, or not.
+#: Values of ExtraSamples: opacity, either multiplied into the colours or not.
 _ALPHA = (1, 2)
-#: Value of InkSet: the inks are cyan, magenta, yellow and black.
+#: Value of InkSet for cyan, magenta, yellow and black.
 _CMYK = 1
 
 
 def tiff_samples(tiff: Any, page: Any, letters: str, shape: tuple[int, ...]) -> StoredSamples:
-    """Return what the values of a series of pages mean, by the tags of its first page.
+    """Return the meaning of the values of a series of pages, from the tags of its first page.
 
-    `letters` and `shape` are those of the array as tifffile reads it.
+    `letters` and `shape` are those of tifffile's array.
     """
     kind = _PHOTOMETRIC.get(int(page.photometric), "other")
     if _PHOTOMETRIC_TAG not in page.tags and page.compression not in _FAX:
-        # tifffile's default is white as zero; libtiff takes it for faxes alone.
+        # tifffile's default is white as zero; libtiff uses that for faxes only.
         kind = "rgb" if page.samplesperpixel >= _COLOURS else "grey"
     axis = _sample_axis(page, letters, shape)
     if kind == "ycbcr" and page.compression in _DECODED_AS_RGB and page.planarconfig == _CONTIGUOUS:
@@ -57,7 +57,7 @@ def tiff_samples(tiff: Any, page: Any, letters: str, shape: tuple[int, ...]) -> 
     count = 1 if axis is None else shape[axis]
     alpha = next((count - len(extra) + i for i, value in enumerate(extra) if value in _ALPHA), None)
     palette = None
-    # ImageJ and OME store intensities with a look-up table to show them; the table is not part of what they are.
+    # ImageJ and OME store intensities with a look-up table for display, which must not change the values.
     if kind == "palette" and not tiff.is_imagej and not tiff.is_ome and page.colormap is not None:
         palette = _as_bytes(np.asarray(page.colormap).T)
     more: dict[str, Any] = {}
@@ -70,12 +70,12 @@ def tiff_samples(tiff: Any, page: Any, letters: str, shape: tuple[int, ...]) -> 
 
 
 def tiff_notes(page: Any) -> tuple[str, ...]:
-    """Say what of a page's tags is not applied."""
+    """Return notes about a page's tags that are not applied."""
     return orientation_notes(int(page.tags.valueof("Orientation", 1) or 1))
 
 
 def _sample_axis(page: Any, letters: str, shape: tuple[int, ...]) -> int | None:
-    """Return along which axis the samples of a pixel are, which the metadata may call channels."""
+    """Return the axis of the values of a pixel, which the metadata may call channels; None if a pixel has one value."""
     if page.samplesperpixel < 2:
         return None
     found = letters.find("S")
@@ -90,6 +90,6 @@ def _as_bytes(colours: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _numbers(value: Any) -> tuple[float, ...]:
-    """Return the numbers of a tag of fractions, which tifffile returns as numerators and denominators."""
+    """Return the numbers of a tag of fractions. tifffile returns numerators and denominators."""
     parts = [float(part) for part in value or ()]
     return tuple(a / (b or 1) for a, b in zip(parts[::2], parts[1::2], strict=False))

@@ -1,6 +1,7 @@
-"""The images of a TIFF: which one is read, what is left out, and pages, tiles or files that are missing.
+"""The images of a TIFF: the choice of one, notes about the others, and errors for missing pages, tiles or files.
 
-tifffile fills what is missing with zeros. Such pixels are no picture: they are named, and the file is not read.
+tifffile fills missing pixels with zeros. Such pixels are no picture, so the missing parts are named and the file is not
+read.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ __all__ = [
     "tiff_images",
 ]
 
-#: Kinds of slides, whose images besides the first are pictures of the slide.
+#: Kinds of slide files. In them, all images except the first are pictures of the slide.
 _SLIDES = frozenset({"svs", "ndpi", "scn", "bif", "qpi", "philips", "avs"})
-#: Number of missing files, or of planes, that a message names.
+#: Most missing files or planes that a message names.
 _NAMED = 5
-#: The tag that holds OME-XML.
+#: The tag with OME-XML.
 _DESCRIPTION = 270
-#: Entries of a page, and bytes of a description, that are looked at.
+#: Most entries of a page, and most bytes of a description, that are read.
 _MOST_ENTRIES = 4096
 _MOST_TEXT = 1 << 26
 _FILE_NAME = re.compile(r"""<(?:\w+:)?UUID\b[^>]*\bFileName=["']([^"']+)["']""")
@@ -44,7 +45,7 @@ _BINARY_ONLY = re.compile(r"""<(?:\w+:)?BinaryOnly\b[^>]*\bMetadataFile=["']([^"
 
 
 def tiff_images(path: Path) -> list[ImageInside]:
-    """List the images in a TIFF; empty where it holds one."""
+    """List the images in a TIFF; empty if it has only one."""
     if not _start(path, *_state(path)).has_more_pages and len(members(path)) < 2:
         return []
     try:
@@ -68,13 +69,13 @@ def _images(tiff: Any) -> list[ImageInside]:
 
 
 def split_series(path: Path) -> tuple[Path, str]:
-    """Split ``a.tif/1`` into the file and the name of an image in it; the name is empty for the path of a file."""
+    """Split ``a.tif/1`` into the file and the name of an image in it. The name is empty for the path of a file."""
     file = next((folder for folder in path.parents if folder.is_file()), path)
     return file, "" if file == path else path.relative_to(file).as_posix()
 
 
 def choose_series(path: Path, tiff: Any) -> tuple[int, str, tuple[str, ...]]:
-    """Return the number of the image that a path means, its name if it was chosen, and what to say of the others.
+    """Return the number of the image for a path, its name if it was chosen here, and notes about the others.
 
     Raises
     ------
@@ -100,12 +101,12 @@ def choose_series(path: Path, tiff: Any) -> tuple[int, str, tuple[str, ...]]:
 
 
 def check_complete(path: Path, series: Any) -> None:
-    """Refuse an image of which planes or whole files are missing.
+    """Raise an error for an image with missing planes or files.
 
     Raises
     ------
     BadImageError
-        If pixels would be invented; it names the files or planes.
+        If pixels would have to be invented. The message names the files or planes.
     """
     pages = list(series.pages)
     gone = [i for i, page in enumerate(pages) if page is None]
@@ -119,7 +120,7 @@ def check_complete(path: Path, series: Any) -> None:
 
 
 def missing_files(path: Path) -> tuple[str, ...]:
-    """Return the names of files of a data set that are not there."""
+    """Return the names of the missing files of a data set."""
     file = split_series(path)[0]
     return tuple(name for name in members(file) if not (file.parent / name).exists())
 
@@ -142,13 +143,13 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def data_set_file(path: Path) -> Path:
-    """Return the file that stands for a data set of several files, the first of them; else the path itself."""
+    """Return the first file of a data set of several files, which represents it; else the path itself."""
     there = [name for name in members(path) if (path.parent / name).is_file()]
     return path.parent / there[0] if len(there) > 1 and path.name in there else path
 
 
 def members(path: Path) -> tuple[str, ...]:
-    """Return the names of the files of pixels of a data set, as its metadata list them; empty for other files."""
+    """Return the names of a data set's pixel files, as listed in its metadata; empty for other files."""
     own = _start(path, *_state(path))
     if not own.metadata_file:
         return own.members
@@ -159,7 +160,7 @@ def members(path: Path) -> tuple[str, ...]:
 
 
 def metadata_of(path: Path) -> tuple[Path, str | None]:
-    """Return the file to open for a file whose metadata another one holds, and the text of an XML file that does."""
+    """Return the file to open for a file with metadata in another one, and the text if that other one is XML."""
     other = _start(path, *_state(path)).metadata_file
     there = path.with_name(other) if other else path
     if there == path or not there.is_file():
@@ -168,7 +169,7 @@ def metadata_of(path: Path) -> tuple[Path, str | None]:
 
 
 def companion_text(path: Path) -> str:
-    """Return the text of an XML file of metadata; empty where it cannot be read."""
+    """Return the text of an XML file of metadata; empty if it cannot be read."""
     try:
         small = path.is_file() and path.stat().st_size <= _MOST_TEXT
         return path.read_text(encoding="utf-8", errors="replace") if small else ""
@@ -177,14 +178,14 @@ def companion_text(path: Path) -> str:
 
 
 def _file_names(text: str) -> tuple[str, ...]:
-    """Return the file names in OME-XML, each once, without those that lead elsewhere."""
+    """Return the file names in OME-XML, each once, without names that lead to other folders."""
     found = dict.fromkeys(html.unescape(name) for name in _FILE_NAME.findall(text))
     return tuple(name for name in found if not set(name) & set("/\\\0"))
 
 
 @dataclass(frozen=True)
 class _Start:
-    """What the first page of a TIFF says.
+    """Facts from the first page of a TIFF.
 
     Parameters
     ----------
@@ -193,7 +194,7 @@ class _Start:
     members : tuple of str
         The files that its OME-XML names.
     metadata_file : str
-        The file that holds its OME-XML, if that is another one.
+        The file with its OME-XML, if that is another one.
     """
 
     has_more_pages: bool = False
@@ -211,7 +212,7 @@ def _state(path: Path) -> tuple[int, int]:
 
 @lru_cache(1 << 10)
 def _start(path: Path, *_state_of_file: int) -> _Start:
-    """Read the first page alone: folders have thousands of files."""
+    """Read only the first page, since folders have thousands of files."""
     # Opening a pipe blocks until another process writes to it.
     if not path.is_file():
         return _Start()

@@ -1,4 +1,4 @@
-"""Labels and images as TIFF: OME's dialect, ImageJ's where it can hold them, else tifffile's own."""
+"""Labels and images as TIFF: OME's dialect, ImageJ's if it supports the labels, else tifffile's own."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def write_ome_tiff(path: Path, content: FileContent) -> None:
     Raises
     ------
     OutputError
-        If it cannot be written, or OME-TIFF cannot hold the axes or ids.
+        If it cannot be written, or OME-TIFF does not support the axes or ids.
     """
     labels = content.data
     axes = content.axes
@@ -52,7 +52,7 @@ def write_ome_tiff(path: Path, content: FileContent) -> None:
     ]
     if annotations:
         metadata["MapAnnotation"] = annotations
-    # tifffile's own identifier is random; one made from the content keeps equal labels equal bytes.
+    # tifffile's own identifier is random. With one made from the content, equal labels give equal bytes.
     digest = blake2b(f"{metadata} {ordered} {labels.shape}".encode(), digest_size=16)
     digest.update(labels.tobytes())
     identifier = str(uuid.UUID(bytes=digest.digest()))
@@ -60,19 +60,19 @@ def write_ome_tiff(path: Path, content: FileContent) -> None:
 
 
 def write_tiff(path: Path, content: FileContent) -> None:
-    """Write labels as TIFF, which ImageJ reads with its sizes where it can hold them."""
+    """Write labels as TIFF, in ImageJ's dialect if it supports them."""
     labels = content.data
     axes = content.axes
     metadata = _ome_sizes(axes, content.spacing, content.units)
     colours = colours_to_text(content.colours)
     sized = [axis for axis in "ZYX" if f"PhysicalSize{axis}" in metadata]
-    # ImageJ has one unit for all axes, and rows and columns always have a size in it.
+    # ImageJ has one unit for all axes, and rows and columns always have a size.
     units = {metadata[f"PhysicalSize{axis}Unit"] for axis in sized} or {"pixel"}
     one_unit = len(units) == 1 and (units == {"pixel"} or {"Y", "X"} <= set(sized))
     canonical = axes in ("YX", "ZYX", "TYX", "TZYX")
     timed = metadata.get("TimeIncrementUnit", "s") == "s"
     if labels.dtype == np.uint16 and canonical and timed and one_unit and labels.nbytes < _IMAGEJ_BYTES:
-        # ImageJ's metadata are lines of ASCII, in which it spells µm as um, and other letters as Java does.
+        # ImageJ's metadata are ASCII, with um for µm and with Java's escapes for other letters.
         unit = "".join(c if c.isascii() else f"\\u{ord(c):04X}" for c in units.pop().replace("µ", "u"))
         extra = {"unit": unit, **({COLOURS: json.dumps(colours)} if colours else {})}
         _write_imagej(path, labels, axes, metadata, extra)
@@ -82,7 +82,7 @@ def write_tiff(path: Path, content: FileContent) -> None:
 
 
 def write_image_tiff(path: str | Path, image: Image) -> None:
-    """Write an image's finest pixels, all channels."""
+    """Write an image's finest pixels with all channels."""
     pixels = np.asarray(image.levels[0])
     axes = str(image.axes)
     colour = axes.endswith("C") and pixels.shape[-1] in (3, 4)
@@ -102,7 +102,7 @@ def _ome_sizes(axes: str, spacing: Mapping[str, float], units: Mapping[str, str]
 
 
 def _valid_sizes(metadata: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return sizes with units that OME-XML accepts, and those that it cannot hold, such as ``0.5 furlong``, by axis."""
+    """Return the sizes with units that OME-XML accepts, and the other ones by axis, such as ``0.5 furlong``."""
     valid = dict(metadata)
     others: dict[str, str] = {}
     for axis, key in SIZES.items():
@@ -116,18 +116,18 @@ def _valid_sizes(metadata: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
         if unit != "pixel":
             others[axis] = f"{valid[key]} {unit}"
         if not accepted:
-            # Without a unit it would mean seconds.
+            # A time without a unit would mean seconds.
             del valid[key], valid[f"{key}Unit"]
     return valid, others
 
 
 def _resolution(spacing: Mapping[str, float], units: Mapping[str, str]) -> dict[str, Any]:
-    """Return the options for resolution tags, from which Fiji and QuPath take the scale; none for other units."""
+    """Return the options for resolution tags, which Fiji and QuPath read as the scale; empty for unsupported units."""
     metres = [in_metres(units.get(axis, "pixel")) for axis in "XY"]
     if not all(metres) or not all(axis in spacing for axis in "XY"):
         return {}
     per_cm = tuple(0.01 / (spacing[axis] * size) for axis, size in zip("XY", metres, strict=True) if size)
-    # A tag is a fraction of two numbers of 32 bits.
+    # A tag is a fraction of two 32-bit numbers.
     return {"resolution": per_cm, "resolutionunit": "CENTIMETER"} if all(1e-6 < n < 4e9 for n in per_cm) else {}
 
 

@@ -1,7 +1,7 @@
-"""Units of length and time: names in the file formats, symbols such as ``µm`` in this package.
+"""Units of length and time: names in the file formats, and symbols such as ``µm`` in this package.
 
-One table serves reading and writing. A unit that is not in it is kept as it is spelt, beside the field of the format,
-which says ``reference frame`` in OME-TIFF.
+One table serves reading and writing. A unit that is not in it is stored unchanged in a field of this package, in
+addition to the format's own field, which is ``reference frame`` in OME-TIFF.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _PREFIXES = {
     "z": ("zepto", -21),
     "y": ("yocto", -24),
 }
-#: Symbols, which are those of OME-XML, with names, which are those of OME-Zarr.
+#: Names of OME-Zarr by symbols of OME-XML.
 _LENGTHS = {f"{prefix}m": f"{name}meter" for prefix, (name, _) in _PREFIXES.items()} | {
     "Å": "angstrom",
     "in": "inch",
@@ -48,9 +48,9 @@ _TIMES = {f"{prefix}s": f"{name}second" for prefix, (name, _) in _PREFIXES.items
     "h": "hour",
     "d": "day",
 }
-#: OME-XML has these lengths too, OME-Zarr and napari do not.
+#: Lengths of OME-XML; OME-Zarr and napari do not have the ones that are added here.
 _OME_LENGTHS = {*_LENGTHS, "thou", "li", "ua", "ly", "pt", "pixel"}
-#: OME-Zarr has no tens of metres or seconds, and napari does not know "as" for an attosecond.
+#: OME-Zarr has no decametres or decaseconds, and napari does not accept "as" for attoseconds.
 _WITHOUT_NAME = {"dam", "das"}
 _NOT_IN_NAPARI = {"as"}
 _METRES = {f"{prefix}m": 10.0**power for prefix, (_, power) in _PREFIXES.items()} | {
@@ -78,14 +78,14 @@ _SPELLINGS = {
 }
 _SPELLINGS |= {name: symbol for symbol, name in (_LENGTHS | _TIMES).items()}
 _SPELLINGS |= {name.replace("meter", "metre"): symbol for symbol, name in _LENGTHS.items()}
-#: ImageJ and this package write other characters than ASCII so.
+#: Escapes that ImageJ and this package write for characters other than ASCII.
 _ESCAPE = re.compile(r"\\u([0-9A-Fa-f]{4})|\\x([0-9A-Fa-f]{2})")
 
 
 def unit_symbol(name: str) -> str:
-    """Return the symbol of a unit, such as ``µm``, as a file spells it; the name itself if the unit is unknown."""
+    """Return the symbol, such as ``µm``, for a file's spelling of a unit; the spelling itself for unknown units."""
     plain = _ESCAPE.sub(lambda found: chr(int(found[1] or found[2], 16)), name).strip()
-    # The Greek letter and the sign of Ångström look like the letters of the symbols.
+    # The Greek letter mu and the Ångström sign look like the letters of the symbols.
     plain = plain.replace("\u03bc", "µ").replace("\u212b", "Å").replace("A\u030a", "Å")
     if plain in _OME_LENGTHS or plain in _TIMES:
         return plain
@@ -94,22 +94,22 @@ def unit_symbol(name: str) -> str:
 
 
 def unit_name(symbol: str) -> str:
-    """Return the name of a unit in OME-Zarr, such as ``micrometer``; empty if it has none there."""
+    """Return the name of a unit in OME-Zarr, such as ``micrometer``; empty if it has none."""
     return "" if symbol in _WITHOUT_NAME else (_LENGTHS | _TIMES).get(symbol, "")
 
 
 def ome_unit(symbol: str, kind: Literal["length", "time"]) -> str:
-    """Return a unit as OME-XML accepts it: ``reference frame`` for other lengths, empty for other times."""
+    """Return a unit that OME-XML accepts: ``reference frame`` for unsupported lengths, empty for unsupported times."""
     if kind == "time":
         return symbol if symbol in _TIMES else ""
     return symbol if symbol in _OME_LENGTHS else "reference frame"
 
 
 def in_metres(symbol: str) -> float | None:
-    """Return how many metres a unit of length is; None for other units."""
+    """Return the length of a unit in metres; None for other units."""
     return _METRES.get(symbol)
 
 
 def is_known_unit(symbol: str) -> bool:
-    """Tell whether a symbol is one of the lengths and times that napari knows too."""
+    """Tell whether a symbol is a length or time that napari supports too."""
     return symbol not in _NOT_IN_NAPARI and (symbol in _LENGTHS or symbol in _TIMES)

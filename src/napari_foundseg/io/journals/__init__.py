@@ -1,1 +1,1 @@
-"""What `io.journal` consists of: the process that writes, what records say, how they are stored, the files."""
+"""The parts of `io.journal`: the writing process, the meaning of records, their storage, and the files."""

@@ -1,4 +1,4 @@
-"""The journals on the disk: which there are, what they hold, and notes that are appended to them."""
+"""Journals on the disk: list them, read them, and append notes to them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ __all__ = [
     "prune_journals", "read_journal", "reoffer_journal",
 ]  # fmt: skip
 
-#: Number of journals of each image that are kept although they are saved or not wanted.
+#: Number of saved or discarded journals to keep for each image.
 KEPT = 3
-#: Seconds for which what is not wanted is kept in any case.
+#: Seconds for which discarded journals are always kept.
 _KEPT_SECONDS = 14 * 24 * 3600.0
 #: The journals that this process is writing.
 open_journals: set[Path] = set()
@@ -45,17 +45,17 @@ class Kept:
     steps : int
         Number of complete steps.
     ended : bool
-        Whether everything in it is in a file, or is not wanted.
+        Whether everything in it was saved to a file or discarded.
     changed : float
         Time of the last write, in seconds since 1970.
     has_base : bool
-        Whether it begins with labels.
+        Whether it starts with labels.
     lost_steps : int
-        Number of steps that are damaged.
+        Number of damaged steps.
     edited : float or None
         Time of the last change, in seconds since 1970; None in journals of older versions.
     now : float
-        The present by the clock of the file system.
+        The current time by the clock of the file system.
     """
 
     path: Path
@@ -70,17 +70,17 @@ class Kept:
 
     @property
     def lost(self) -> bool:
-        """Whether its labels are in no file, as far as is known, and no process is working on them."""
+        """Whether its labels are in no file, as far as can be told, and no process is working on them."""
         return self.holds_labels and not self.ended and not self.in_use
 
     @property
     def holds_labels(self) -> bool:
-        """Whether there is anything to recover."""
+        """Whether it has anything to recover."""
         return bool(self.steps or self.has_base)
 
     @property
     def discarded(self) -> bool:
-        """Whether the user did not want its labels, which are still there."""
+        """Whether the user discarded its labels, which can still be recovered."""
         return self.holds_labels and self.ended and self.header.discarded and not self.in_use
 
     @property
@@ -92,13 +92,13 @@ class Kept:
 
 
 def kept_journals(folder: Path, image: str | None = None) -> list[Kept]:
-    """Return the journals in a folder, latest first; of one image only if its fingerprint is given."""
+    """Return the journals in a folder, latest first. With an image's fingerprint, return only its journals."""
     found = _kept(folder, "*.journal" if image is None else f"{image[:16]}-*.journal")
     return [kept for kept in found if image in (None, kept.header.image)]
 
 
 def kept_journal(path: Path) -> Kept | None:
-    """Return a journal as it is now; None if it is none any more."""
+    """Return the current state of a journal; None if it no longer exists."""
     return next(iter(_kept(path.parent, path.name)), None)
 
 
@@ -137,13 +137,13 @@ def _look(path: Path) -> Kept:
                 ended = True
             elif was > header.discarded:
                 ended = False
-    # A crash may have cut off the labels at the beginning.
+    # A crash may have cut off the labels at the start.
     has_base &= header.ready or bool(steps) or found.damaged
     return Kept(path, header, steps, ended, path.stat().st_mtime, has_base, found.lost, edited)
 
 
 def _file_time(folder: Path) -> float:
-    """Return the present by the clock of a file system, which other computers share."""
+    """Return the current time by the clock of a file system, which other computers share."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             return os.fstat(file.fileno()).st_mtime
@@ -160,7 +160,7 @@ class Recovered(NamedTuple):
 
 
 def read_journal(path: Path) -> Recovered:
-    """Return the labels in a journal; steps that are damaged are left out, `Kept.lost_steps` is their number.
+    """Return the labels in a journal. Damaged steps are left out; `Kept.lost_steps` is their number.
 
     Raises
     ------
@@ -190,7 +190,7 @@ def read_journal(path: Path) -> Recovered:
 
 
 def _checked(path: Path, shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
-    """Return a shape for which there is memory; a BadImageError for others."""
+    """Return a shape if there is memory for it; raise `BadImageError` otherwise."""
     size, free = prod(shape) * itemsize, available_memory()
     if size > free:
         raise BadImageError(
@@ -200,17 +200,17 @@ def _checked(path: Path, shape: tuple[int, ...], itemsize: int) -> tuple[int, ..
 
 
 def end_journal(path: Path) -> None:
-    """Append the end mark after the last complete record: the labels are saved elsewhere."""
+    """Append the end mark after the last complete record, since the labels are saved elsewhere."""
     _append(path, END)
 
 
 def discard_journal(path: Path) -> None:
-    """Note that the labels are not wanted; for some time they can be had back."""
+    """Record that the user does not want the labels. They can be recovered for some time."""
     _append(path, note(discarded=True))
 
 
 def reoffer_journal(path: Path) -> None:
-    """Note that labels which were not wanted are wanted after all."""
+    """Record that the user wants discarded labels after all."""
     _append(path, note(discarded=False, closed=True))
 
 

@@ -1,7 +1,7 @@
-"""What the records of a journal say.
+"""The meaning of a journal's records.
 
-The first record is the header as JSON. Each other one is a part of the labels at the beginning, a step, a note (JSON
-that changes the header's values), or the end mark, which is empty: everything before it is in a file.
+The first record is the header as JSON. Each other record is a part of the labels at the start, a step, a note (JSON
+that changes values of the header), or the end mark. The end mark is empty: everything before it is saved to a file.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ __all__ = [
 ]  # fmt: skip
 
 END = b""
-#: As the length that a step begins with, these would be 1.7 GB.
+#: A step starts with its length; read as a length, these bytes would mean 1.7 GB.
 _NOTE = b"note"
-#: What the values of a header are.
+#: The types of the values of a header.
 _KINDS = {
     **dict.fromkeys(("image", "layer", "began", "computer", "host", "boot", "namespace", "born"), str),
     **dict.fromkeys(("closed", "ready", "discarded"), bool),
@@ -38,7 +38,7 @@ _KINDS = {
     "place": dict,
 }
 _BASE = b"base"
-#: Pixels of the labels at the beginning that are one record: so much more memory is needed, whatever their size.
+#: Most pixels per record of the labels at the start. This bounds the additional memory for labels of any size.
 _BLOCK = 1 << 22
 
 
@@ -57,23 +57,23 @@ class Header:
     source : str or None
         The image's file.
     began : str
-        Time of the first record, as ISO 8601.
+        Time of the journal's start, as ISO 8601.
     process : int
-        Id of the process that writes it.
+        Id of the process that writes the journal.
     computer : str
         Identifies the computer of that process; empty in journals of older versions.
     place : dict
-        Scale, units and the like of the layer, by name.
+        Scale, units and similar attributes of the layer, by name.
     closed : bool
-        Whether the process is done with it although the labels are in no file.
+        Whether the process has closed the journal although the labels are in no file.
     host : str
         The computer's name.
     boot, namespace, born : str
-        Identify when the computer was started, the container, and when the process was; empty where that is unknown.
+        Identify the start of the computer, the container, and the start of the process; empty if unknown.
     ready : bool
-        Whether the labels at the beginning are whole.
+        Whether the labels at the start are complete.
     discarded : bool
-        Whether the user does not want the labels.
+        Whether the user discarded the labels.
     """
 
     image: str
@@ -101,14 +101,14 @@ class Header:
         source: str | None,
         place: Mapping[str, Any] | None = None,
     ) -> Self:
-        """Make a header for a journal that this process begins now."""
+        """Return a header for a journal that this process starts now."""
         began = datetime.now().isoformat(timespec="milliseconds")
         own = Writer.this()
         return cls(image, layer, tuple(shape), source, began, place=place or {}, **own._asdict())
 
     @classmethod
     def from_json(cls, record: bytes) -> Self:
-        """Read a header; values that a later version has added are left out. A ValueError if it is none."""
+        """Read a header; raise ValueError if it is none. Values that a later version has added are left out."""
         found = parse_json(record.removeprefix(_NOTE))
         if not isinstance(found, dict):
             raise ValueError("it is not a JSON object")  # noqa: TRY004 - handled like other damage
@@ -126,33 +126,33 @@ class Header:
 
     @property
     def stem(self) -> str:
-        """The beginning of the names of all journals of this label image."""
+        """The start of the names of all journals of this label image."""
         if self.image:
             return self.image[:16]
         return f"layer_{blake2b(json.dumps([self.layer, self.shape]).encode(), digest_size=5).hexdigest()}"
 
     @property
     def writer(self) -> Writer:
-        """The process that writes it."""
+        """The process that writes the journal."""
         return Writer(self.process, self.computer, self.host, self.boot, self.namespace, self.born)
 
     @property
     def is_own(self) -> bool:
-        """Whether this process writes it, or a process wrote it that had the same id."""
+        """Whether this process writes the journal, or an earlier process with the same id did."""
         return self.writer.is_this()
 
     def in_use(self, changed: float, now: float) -> bool:
-        """Tell whether another process is still writing the journal, last at the time `changed`."""
+        """Tell whether another process is still writing the journal, which was last written at the time `changed`."""
         return not self.closed and self.writer.is_running(self.began, changed, now)
 
 
 def note(**values: Any) -> bytes:
-    """Return a record that changes values of the header from now on."""
+    """Return a record that changes values of the header from then on."""
     return _NOTE + json.dumps(values).encode()
 
 
 def with_note(header: Header, record: bytes) -> Header:
-    """Return a header with the values of a note; of any other record, unchanged."""
+    """Return the header with the values of a note; unchanged for any other record."""
     if not record.startswith(_NOTE):
         return header
     return Header.from_json(json.dumps({**asdict(header), **json.loads(record[len(_NOTE) :])}).encode())
@@ -164,25 +164,26 @@ def is_step(record: bytes) -> bool:
 
 
 def is_base(record: bytes) -> bool:
-    """Tell whether a record is a part of the labels at the beginning."""
+    """Tell whether a record is a part of the labels at the start."""
     return record.startswith(_BASE)
 
 
 def step_of(record: bytes) -> EditStep:
-    """Read a step, or a part of the labels at the beginning as one from an empty array."""
+    """Read a step. A part of the labels at the start is read as a step from an empty array."""
     return EditStep.from_bytes(record.removeprefix(_BASE))
 
 
 def first_records(header: Header) -> list[bytes]:
-    """Return the header twice: without it the others are of no use."""
+    """Return the header twice, since the other records are useless without it."""
     record = replace(header, ready=False).to_json()
     return [record, _NOTE + record]
 
 
 def base_records(labels: NDArray[Any], known: Facts) -> Iterator[bytes]:
-    """Make the records of the labels at the beginning, one small part of the array after the other.
+    """Make the records of the labels at the start, one small part of the array after the other.
 
-    The array may change meanwhile, if each change follows as a step: these leave pixels alone that are changed already.
+    The array may change in the meantime if each change follows as a step, since steps skip pixels that are already
+    changed.
     """
     for box in _blocks(labels.shape):
         values = np.array(labels[box])
@@ -205,7 +206,7 @@ def _blocks(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
         if int(np.prod(sizes, dtype=np.int64)) <= _BLOCK or max(sizes) <= 1:
             yield box
             continue
-        # The first axis that is long: its boxes are contiguous in memory.
+        # Divide the first long axis, so that the boxes are contiguous in memory.
         axis = next((i for i, n in enumerate(sizes) if n > 1), 0)
         middle = (box[axis].start + box[axis].stop) // 2
         halves = (slice(middle, box[axis].stop), slice(box[axis].start, middle))

@@ -1,4 +1,4 @@
-"""Which process writes a journal, and whether it is still running: without clocks, which differ and are put back."""
+"""Find out which process writes a journal and whether it still runs, without clocks, which differ and are reset."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import NamedTuple, Self
 
 __all__ = ["ALIVE", "Writer"]
 
-#: Seconds after which a process marks its journals as in use again, which other computers see.
+#: Seconds after which a process marks its journals as in use again, for other computers.
 ALIVE = 600.0
 #: Seconds without such a mark after which the journal of another computer counts as abandoned.
 _ABANDONED = 24 * 3600.0
@@ -31,7 +31,7 @@ class Writer(NamedTuple):
     host : str
         The computer's name.
     boot, namespace, born : str
-        Identify when the computer was started, the container, and when the process was; empty where that is unknown.
+        Identify the start of the computer, the container, and the start of the process; empty if unknown.
     """
 
     process: int
@@ -48,39 +48,39 @@ class Writer(NamedTuple):
         return cls(process, _computer(), platform.node(), _boot(), _namespace(), _born(process))
 
     def is_this(self) -> bool:
-        """Tell whether it is this process, or one that had the same id."""
+        """Tell whether it is this process, as far as the recorded facts can tell."""
         if self.process != os.getpid() or self.computer not in ("", _computer()) or self._is_apart():
             return False
         return not self.born or (self.boot in ("", _boot()) and self.born == _born(self.process))
 
     def is_running(self, began: str, changed: float, now: float) -> bool:
-        """Tell whether it is still running.
+        """Tell whether the process is still running.
 
         Parameters
         ----------
         began : str
-            When it began the journal, as ISO 8601; only what older versions have written needs it.
+            Time when it started the journal, as ISO 8601. Only journals of older versions need it.
         changed, now : float
-            When it has marked the journal as in use, and the present, by the clock of the folder's file system.
+            Time when it last marked the journal as in use, and the current time, by the clock of the file system.
         """
         if self.computer not in ("", _computer()) or self._is_apart():
             return now - changed < _ABANDONED
         if self.boot and _boot() and self.boot != _boot():
-            # The computer has been started again since.
+            # The computer was restarted since.
             return False
         if self.born:
             return self.born == _born(self.process)
         return self._was_there(began)
 
     def _is_apart(self) -> bool:
-        """Tell whether it is on another computer of the same name, or in a container with processes of its own."""
+        """Tell whether it is on another computer of the same name, or in a container with its own process ids."""
         if self.boot == _boot():
             return self.namespace not in ("", _namespace())
         machine, own = self.boot.partition("/")[0], _boot().partition("/")[0]
         return bool(machine and own) and machine != own
 
     def _was_there(self, began: str) -> bool:
-        """Tell whether a process with its id was started before the journal was begun."""
+        """Tell whether a process with its id was started before the journal was."""
         import psutil
 
         try:
@@ -96,7 +96,7 @@ def _computer() -> str:
 
 @cache
 def _boot() -> str:
-    """Return what identifies this computer and, behind a slash, its start; empty where that is not known."""
+    """Return an identifier of this computer and, after a slash, of its last start; empty if unknown."""
     machine = ""
     with suppress(OSError):
         machine = Path("/etc/machine-id").read_text().strip()
@@ -107,7 +107,7 @@ def _boot() -> str:
 
 
 def _namespace() -> str:
-    """Return what identifies the container that this process is in; empty outside Linux."""
+    """Return an identifier of the container in which this process runs; empty outside Linux."""
     try:
         return str(Path("/proc/self/ns/pid").readlink())
     except OSError:
@@ -115,10 +115,10 @@ def _namespace() -> str:
 
 
 def _born(process: int) -> str:
-    """Return what tells a process from others that had its id: when it was started; empty where there is none."""
+    """Return the start time of a process, which tells it from others with the same id; empty if it does not run."""
     with suppress(OSError, IndexError):
-        # Counted from the start of the computer. A process that has ended, and that nobody asked for its exit code,
-        # is not a writer any more.
+        # The time is counted from the start of the computer. A zombie, a process that has ended but was not waited
+        # for, no longer writes.
         state, *fields = Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2].split()
         return "" if state in ("Z", "X") else fields[18]
     if Path("/proc/self/stat").exists():
@@ -126,7 +126,7 @@ def _born(process: int) -> str:
     import psutil
 
     try:
-        # These systems keep the time as it was at the start.
+        # On these systems, later changes of the clock do not change this time.
         return f"{psutil.Process(process).create_time():.2f}"
     except psutil.Error:
         return ""

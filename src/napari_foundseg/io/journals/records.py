@@ -1,8 +1,8 @@
-"""The records of a journal: behind a mark of the file, each with its own head.
+"""The records of a journal: after the magic bytes of the file, each with its own head.
 
-A head holds the number of steps up to its record, the time, and checksums of itself and of the record, so that behind a
-damaged place the next whole record is found, and one knows how many steps lay between. Journals of format 1 have
-length and checksum only; they are read, and what is appended to one is in its own format.
+A head has the number of steps up to its record, the time, and checksums of itself and of the record. So the next intact
+record after a damaged place can be found, and the number of steps between is known. Journals of format 1 have length
+and checksum only. They can be read, and records appended to one have its format.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ __all__ = ["MAGIC", "Records", "appended", "packed"]
 MAGIC = b"foundseg-journal 2\n"
 _MAGIC_1 = b"foundseg-journal 1\n"
 _SYNC = b"\xf7jr\x1e"
-#: Mark, length of the record, number of steps with it, time, checksum of the record; then a checksum of these.
+#: Mark, length of the record, number of steps including it, time, checksum of the record. A checksum of these follows.
 _HEAD = struct.Struct("<4sIIdI")
 _SUM = struct.Struct("<I")
 _HEAD_1 = struct.Struct("<II")
-#: Bytes that are read at once in search of the next head.
+#: Bytes to read at once in the search for the next head.
 _CHUNK = 1 << 20
 
 
@@ -34,7 +34,7 @@ def packed(record: bytes, steps: int, when: float) -> bytes:
 
 
 def appended(file: BinaryIO, *added: bytes, when: float) -> None:
-    """Write records behind the last whole one of a journal, in its format; what was behind it is removed."""
+    """Write records after the last intact one of a journal, in the journal's format. Anything after it is removed."""
     found = Records(file)
     for _ in found:
         pass
@@ -57,19 +57,19 @@ class _Head(NamedTuple):
 
     @classmethod
     def read(cls, data: bytes) -> _Head | None:
-        """Read a head; None where it is damaged."""
+        """Return a head; None if it is damaged."""
         mark, *values = _HEAD.unpack_from(data)
         whole = mark == _SYNC and _SUM.unpack_from(data, _HEAD.size)[0] == zlib.crc32(data[: _HEAD.size])
         return cls(*values) if whole else None
 
 
 class Records(Iterable[bytes]):
-    """The whole records of a journal in their order, the header first; damaged ones are left out.
+    """The intact records of a journal in their order, the header first. Damaged ones are left out.
 
     Parameters
     ----------
     file : binary file
-        The journal; it is read while this is iterated over.
+        The journal. It is read during iteration.
 
     Raises
     ------
@@ -79,15 +79,15 @@ class Records(Iterable[bytes]):
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        #: Steps that are damaged, so far.
+        #: Number of damaged steps so far.
         self.lost = 0
-        #: Whether any record is.
+        #: Whether any record is damaged.
         self.damaged = False
-        #: Steps so far, lost ones among them.
+        #: Number of steps so far, including lost ones.
         self.steps = 0
-        #: Position behind the last whole record.
+        #: Position after the last intact record.
         self.end = 0
-        #: Time of that record, in seconds since 1970; None where it is unknown.
+        #: Time of that record, in seconds since 1970; None if unknown.
         self.when: float | None = None
         file.seek(0)
         magic = file.read(len(MAGIC))
@@ -115,7 +115,7 @@ class Records(Iterable[bytes]):
                 self.damaged = True
                 following = self._next_head(at + 1)
                 if following is None:
-                    # How many there were is not known: at least one, where it is neither a note nor the end mark.
+                    # The number of lost steps is unknown. It is at least one unless this is a note or the end mark.
                     rest = file.read(4) if file.seek(at + length) else b""
                     self.lost += any(data) and rest not in (b"note", b"")
                     return
@@ -123,7 +123,7 @@ class Records(Iterable[bytes]):
                 continue
             record = file.read(head.size)
             if len(record) < head.size:
-                # The last one, which a crash has cut off.
+                # The last record, which a crash has cut off.
                 return
             at += length + head.size
             whole = zlib.crc32(record) == head.checksum
@@ -136,7 +136,7 @@ class Records(Iterable[bytes]):
                 yield record
 
     def _next_head(self, start: int) -> int | None:
-        """Return the position of the next whole head."""
+        """Return the position of the next intact head; None if there is none."""
         file = self._file
         length = _HEAD.size + _SUM.size
         while True:
@@ -168,7 +168,7 @@ class Records(Iterable[bytes]):
             yield record
 
     def _first_format_record(self, at: int) -> bytes | None:
-        """Return the record at a position; None where it is damaged or cut off."""
+        """Return the record at a position; None if it is damaged or cut off."""
         self._file.seek(at)
         head = self._file.read(_HEAD_1.size)
         if len(head) < _HEAD_1.size:
@@ -178,7 +178,7 @@ class Records(Iterable[bytes]):
         return record if len(record) == size and zlib.crc32(record) == checksum else None
 
     def _after_damage(self, at: int) -> int | None:
-        """Return where the next whole record of format 1 begins, or the file's end; None if the last one is cut off."""
+        """Return the start of the next intact record of format 1, or the file's end; None if the last is cut off."""
         self._file.seek(at)
         rest = self._file.read()
         if len(rest) < _HEAD_1.size:
@@ -188,7 +188,7 @@ class Records(Iterable[bytes]):
             return at + follows
         if follows < len(rest) and self._first_format_record(at + follows) is not None:
             return at + follows
-        # Its length is damaged. A step begins with a length and the list of its name, a note with its mark.
+        # The length is damaged. A step starts with a length and the list with its name; a note starts with its mark.
         for mark, before in ((b'["', _HEAD_1.size + 4), (b"note{", _HEAD_1.size)):
             found = rest.find(mark, before + 1)
             while found >= 0:

@@ -30,7 +30,7 @@ class CTCMasks:
         self.dtype = first.dtype
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
-        """Return a frame; the key begins with its number."""
+        """Return a frame; the key starts with its number."""
         t = int(key[0] if isinstance(key, tuple) else key)
         frame = _read(self._files[t])
         if frame.shape != self.shape[1:]:
@@ -39,7 +39,7 @@ class CTCMasks:
 
 
 def is_ctc_folder(path: Path) -> bool:
-    """Tell whether a folder holds masks with a table of tracks."""
+    """Tell whether a folder contains a table of tracks of the Cell Tracking Challenge."""
     return any((path / name).is_file() for name in _TABLES)
 
 
@@ -49,7 +49,7 @@ def read_ctc(folder: Path) -> tuple[CTCMasks, pd.DataFrame]:
     Raises
     ------
     BadImageError
-        If there are no masks, or the table is none.
+        If there are no masks, or the table has another format.
     """
     import pandas as pd
 

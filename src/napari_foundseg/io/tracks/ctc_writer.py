@@ -15,25 +15,25 @@ from napari_foundseg.io.atomic import atomic_folder
 
 __all__ = ["CTC_TABLE", "CTC_TRACKS", "ctc_tracks", "write_ctc"]
 
-#: The table of tracks: L B E P, a line each.
+#: The table of tracks: one line per track with L B E P.
 CTC_TRACKS = "res_track.txt"
-#: Which of our tracks each of them is, where the numbers are others.
+#: Table of the original track of each written track, if the numbers differ.
 CTC_TABLE = "track_numbers.csv"
 _LARGEST = np.iinfo(np.uint16).max
 
 
 def ctc_tracks(lineage: Lineage) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return tracks as the format has them: each is in all frames from its first to its last.
+    """Return tracks in the challenge's form: each is in all frames from its first to its last.
 
-    A track with gaps is one track for each part, of which the part before is the parent. Ids that do not fit into 16
-    bits are numbered again.
+    A track with gaps is divided into one track for each part, whose parent is the part before. Ids that do not fit into
+    16 bits are renumbered.
 
     Returns
     -------
     (k, 4) ndarray of int
         L, B, E and P, by ascending L.
     (k,) ndarray of int
-        The track that each is (a part of).
+        The original track of each row.
 
     Raises
     ------
@@ -72,23 +72,23 @@ def ctc_tracks(lineage: Lineage) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def write_ctc(folder: Path, frames: Iterable[NDArray[Any]], count: int, lineage: Lineage) -> str:
-    """Write a folder of masks, uint16, and the table of tracks; equal tracks give equal bytes.
+    """Write a folder of uint16 masks and the table of tracks. Equal tracks give equal bytes.
 
     Parameters
     ----------
     folder : Path
-        It gets its name when it is complete.
+        The folder. It gets its name when it is complete.
     frames : iterable of ndarray of int
         Labels whose ids are tracks, ``ZYX`` or ``YX``.
     count : int
-        How many frames there are.
+        Number of frames.
     lineage : Lineage
-        Of these labels.
+        The lineage of these labels.
 
     Returns
     -------
     str
-        What is other than in the labels, in words; empty if nothing is.
+        The differences from the labels, in words; empty if there are none.
     """
     import tifffile
 

@@ -1,6 +1,7 @@
 """GEFF, the graph exchange file format: an object in a frame is a node, a link from frame to frame an edge.
 
-Written by zarr alone: the package ``geff`` asks for an older numcodecs than OME-Zarr can be read with safely.
+It is written with zarr alone, because the package ``geff`` needs an older numcodecs than OME-Zarr can safely be read
+with.
 """
 
 from __future__ import annotations
@@ -47,19 +48,19 @@ def write_geff(
     Parameters
     ----------
     path : Path
-        The folder; it gets its name when it is complete.
+        The folder. It gets its name when it is complete.
     spots : Spots
         The objects.
     lineage : Lineage
         Their tracks.
     axes : str
-        Of a frame, ``YX`` or ``ZYX``.
+        The axes of a frame, ``YX`` or ``ZYX``.
     spacing, units : mapping
-        Size of a pixel along each axis, T among them, and its unit.
+        Size of a pixel along each axis, T included, and its unit.
 
     Notes
     -----
-    Places are in pixels and frames; ``scale`` and ``scaled_unit`` of an axis give its size.
+    Positions are in pixels and frames. ``scale`` and ``scaled_unit`` of an axis have its size.
     """
     import zarr
 
@@ -76,7 +77,7 @@ def write_geff(
     described = [_axis("t", nodes["t"], "T", spacing, units)]
     described += [_axis(axis.lower(), nodes[axis.lower()], axis, spacing, units) for axis in axes]
     mothers = list(lineage.parents.values())
-    # The format's tracklets go on where there is one daughter alone.
+    # A tracklet of the format continues through a single daughter.
     parted = all(mothers.count(mother) > 1 for mother in set(mothers))
     metadata = {
         "geff_version": _VERSION,
@@ -100,7 +101,7 @@ def write_geff(
                 _array(props.create_group(name), "values", column)
 
 
-#: What properties are whose names do not say it.
+#: Descriptions of properties whose names are not clear.
 _ABOUT = {
     "track_id": "the track, which is the label",
     "parent": "the track that divided into this one; 0 for none",

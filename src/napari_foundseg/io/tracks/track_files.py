@@ -1,4 +1,4 @@
-"""Writes tracks to files, by the name: ``.geff``, or a folder with a result of the Cell Tracking Challenge."""
+"""Write tracks to files. The name decides: ``.geff``, or a folder with a result of the Cell Tracking Challenge."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GEFF_ENDING = ".geff"
 
 
 def is_tracks_name(path: str | Path) -> bool:
-    """Tell whether a name is one of tracks: ``.geff``, or without an ending, a folder."""
+    """Tell whether a name is one of tracks: ``.geff``, or a folder without an ending."""
     suffix = Path(path).suffix.lower()
     return suffix == GEFF_ENDING or not suffix
 
@@ -58,15 +58,15 @@ def write_tracks(
     Parameters
     ----------
     path : str or Path
-        ``.geff`` makes a GEFF, which holds places and links. A name without an ending makes a folder as the challenge
-        wants it: ``mask000.tif`` and so on, 16 bits, and ``res_track.txt`` with number, first frame, last frame and
+        ``.geff`` makes a GEFF with positions and links. A name without an ending makes a folder in the form of the
+        challenge: ``mask000.tif`` and so on, 16 bits, and ``res_track.txt`` with number, first frame, last frame and
         parent of each track.
     labels : Segmentation or array-like of int
-        A tracked result, or labels whose ids are tracks, ``(T, Y, X)`` or ``(T, Z, Y, X)``; a lazy array is read a
+        A tracked result, or labels whose ids are tracks, ``(T, Y, X)`` or ``(T, Z, Y, X)``. A lazy array is read one
         frame at a time.
     parents : mapping of int to int or pandas.DataFrame, optional
-        The parent of each daughter, or a table with the columns ``label`` and ``parent``. Those of a `Segmentation`
-        are known.
+        The parent of each daughter, or a table with the columns ``label`` and ``parent``. By default, those of a
+        `Segmentation`.
     axes : str, optional
         Such as ``"TYX"``, as for `track`.
     spacing, units : mapping, optional
@@ -75,14 +75,14 @@ def write_tracks(
     Returns
     -------
     list of str
-        What is other than in the labels, such as a gap that parts a track; empty if nothing is.
+        The differences from the labels, such as a gap that divides a track; empty if there are none.
 
     Raises
     ------
     AxesError
         If there is no axis T.
     KeptError
-        If what has the name was not written by this package, or was edited since; it is kept.
+        If a file or folder of that name was not written by this package, or was edited since; it is kept.
     OutputError
         If it cannot be written.
     """
@@ -101,7 +101,7 @@ def replace_tracks(
     spacing: Mapping[str, float] | None = None,
     units: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """Write tracks as `write_tracks` does, whatever has the name."""
+    """Write tracks as `write_tracks` does, replacing any file or folder of the name."""
     path = Path(path)
     if not is_tracks_name(path):
         raise OutputError(
@@ -129,12 +129,12 @@ def replace_tracks(
 
 
 def check_tracks_place(path: str | Path, inputs: Iterable[str | Path] = (), *, overwrite: bool = False) -> None:
-    """Check before a run that tracks can be written: no input, and nothing that is not ours.
+    """Check before a run that tracks can be written, and replace no input and no foreign file.
 
     Raises
     ------
     OutputError
-        If they must not or cannot be; the message says why and what to do.
+        If they must not or cannot be written. The message has the reason and a remedy.
     """
     path = Path(path)
     refuse_inputs([path], inputs)

@@ -1,4 +1,4 @@
-"""What the output of a package means, as far as its description and its test arrays say it."""
+"""The meaning of a package's output, from its description and its test arrays."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _BOUNDARY = re.compile(r"bound|border|edge|membrane|outline|contour", re.IGNOREC
 _BACKGROUND = re.compile(r"background", re.IGNORECASE)
 _FLOW = re.compile(r"flow|\bd?[yx]\b", re.IGNORECASE)
 _AFFINITY = re.compile(r"affinit", re.IGNORECASE)
-#: Names of channels that say nothing.
+#: Names of channels without a meaning.
 _NUMBERED = re.compile(r"(channel|class|output|ch|c)?[ _-]*\d+", re.IGNORECASE)
-#: Steps that do not care how bright a picture is.
+#: Steps whose result does not depend on the brightness of a picture.
 _RELATIVE = {"scale_range", "zero_mean_unit_variance"}
 _TO_PROBABILITIES = {"sigmoid", "softmax"}
 _LEAST_SIZE = 512
 
 
 def map_count(facts: ModelFacts, tensor: Tensor) -> int | None:
-    """Return how many maps an output has, None where neither the description nor the test array says it."""
+    """Return the number of maps in an output; None if neither the description nor the test array states it."""
     channel = tensor.axis("c")
     if channel is None:
         return 1
@@ -41,7 +41,10 @@ def map_count(facts: ModelFacts, tensor: Tensor) -> int | None:
 
 
 def stated(facts: ModelFacts, tensor: Tensor, count: int | None) -> dict[str, Any]:
-    """Return what a package says of its output; CheckpointError if it means what no form shows."""
+    """Return the facts that a package states about its output; raise CheckpointError for affinities.
+
+    No objects are made from affinities here, so they would have no use.
+    """
     names = _names(tensor)
     if _AFFINITY.search(" ".join((tensor.name, *names))):
         raise CheckpointError(
@@ -65,7 +68,7 @@ def stated(facts: ModelFacts, tensor: Tensor, count: int | None) -> dict[str, An
 
 
 def suggested(facts: ModelFacts, tensor: Tensor, count: int | None, port: PictureInput) -> dict[str, Any]:
-    """Return what is likely of what a package does not say, or says in words only."""
+    """Guess the facts that a package does not state, or states only in its description text."""
     fits: dict[str, Any] = {"values": "probabilities" if _is_share(facts, tensor) else "scores"}
     words = f"{facts.words} {tensor.words}"
     if tensor.kind.startswith(("int", "uint")) and count == 1:
@@ -85,9 +88,9 @@ def suggested(facts: ModelFacts, tensor: Tensor, count: int | None, port: Pictur
 
 
 def example_array(facts: ModelFacts, tensor: Tensor) -> NDArray[Any] | None:
-    """Return the test array of an input or output; None where the package has none that can be read.
+    """Return the test array of an input or output; None if the package has none, or none that can be read.
 
-    Raises CheckpointError if it is not the one that the description names.
+    Raises CheckpointError if the hash differs from the one in the description.
     """
     name, sha256 = tensor.test
     files = PackageFiles(facts.path)
@@ -101,21 +104,21 @@ def example_array(facts: ModelFacts, tensor: Tensor) -> NDArray[Any] | None:
 
 
 def _names(tensor: Tensor) -> tuple[str, ...]:
-    """Return the names of channels, if they say something."""
+    """Return the names of the channels; empty if they have no meaning."""
     channel = tensor.axis("c")
     names = channel.names if channel else ()
     return () if any(_NUMBERED.fullmatch(name) for name in names) or len(set(names)) < len(names) else names
 
 
 def _is_object_and_boundary(names: tuple[str, ...]) -> bool:
-    """Tell whether two maps are those of objects and boundaries, or three with the background first."""
+    """Return whether two maps are objects and boundaries. Three maps may have the background first."""
     if len(names) == 3 and _BACKGROUND.search(names[0]):
         names = names[1:]
     return len(names) == 2 and bool(_BOUNDARY.search(names[1])) and not _BOUNDARY.search(names[0])
 
 
 def _is_share(facts: ModelFacts, tensor: Tensor) -> bool:
-    """Tell whether values are from 0 to 1, by the test array or by what is said."""
+    """Return whether all values are from 0 to 1, according to the test array or else to the stated range."""
     array = example_array(facts, tensor)
     if array is not None and array.size and np.issubdtype(array.dtype, np.floating):
         return bool(np.nanmin(array) >= 0 and np.nanmax(array) <= 1)

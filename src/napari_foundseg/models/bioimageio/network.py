@@ -1,4 +1,4 @@
-"""The network of a package on pictures: axes and values as its description says."""
+"""The network of a package, with the axes and values that the package's description states."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ __all__ = ["PackageNetwork", "digest", "map_tensor", "open_package", "package_in
 
 
 class PackageNetwork(PictureNetwork):
-    """A network whose pictures and maps are prepared as its package says.
+    """A network with the preprocessing and postprocessing of its package.
 
     Parameters
     ----------
     facts : ModelFacts
-        What the package says.
+        The description of the package.
     tensor : Tensor
         The output with the maps.
     more
-        As of `PictureNetwork`.
+        Passed to `PictureNetwork` after the path.
     """
 
     def __init__(self, facts: ModelFacts, tensor: Tensor, *more: Any) -> None:
@@ -39,11 +39,11 @@ class PackageNetwork(PictureNetwork):
         self._maps = tensor
 
     def prepared(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return an 8-bit picture (M, N, 3) as the network takes it, (M, N, C)."""
+        """Return an 8-bit picture (M, N, 3) with the channels and values of the network's input, (M, N, C)."""
         return self.normalised(as_input(rgb, self.input.channels, "0 to 255"))
 
     def normalised(self, picture: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return grey values (M, N, C) after the preprocessing of the package."""
+        """Apply the preprocessing of the package to grey values (M, N, C)."""
         letters = self._picture.letters
         array = _arranged(picture.transpose(2, 0, 1), letters)
         return _planes(applied(array, self._picture.steps, array), letters).transpose(1, 2, 0)
@@ -64,7 +64,7 @@ class PackageNetwork(PictureNetwork):
 
 
 def open_package(facts: ModelFacts, description: PackageDescription, device: str) -> PackageNetwork:
-    """Return the network of a package; CheckpointError if it cannot be run."""
+    """Return the network of a package; raise CheckpointError if it cannot be run."""
     port, tensor = package_input(facts), map_tensor(facts, description.output_name)
     output = tensor.name
     if facts.weights.format == "onnx":
@@ -83,7 +83,7 @@ def open_package(facts: ModelFacts, description: PackageDescription, device: str
 
 
 def package_input(facts: ModelFacts) -> PictureInput:
-    """Return the input of a package that takes a picture; CheckpointError if it takes something else."""
+    """Return the only input of a package, which takes a picture; raise CheckpointError if it takes anything else."""
     if len(facts.inputs) != 1:
         names = ", ".join(tensor.name for tensor in facts.inputs)
         raise CheckpointError(
@@ -105,7 +105,7 @@ def package_input(facts: ModelFacts) -> PictureInput:
 
 
 def map_tensor(facts: ModelFacts, name: str = "") -> Tensor:
-    """Return the output of a name, else the first that is maps; CheckpointError if there is none."""
+    """Return the output with a name, or the first one that has maps; raise CheckpointError if there is none."""
     named = ", ".join(tensor.name for tensor in facts.outputs)
     found = [one for one in facts.outputs if one.name == name or (not name and {"y", "x"} <= set(one.letters))]
     if not found:
@@ -123,7 +123,7 @@ def map_tensor(facts: ModelFacts, name: str = "") -> Tensor:
 
 
 def digest(facts: ModelFacts) -> str:
-    """Return the hash of all that makes a result: description, weights, and Python."""
+    """Return one hash of everything that results depend on: description, weights, and Python."""
     files = PackageFiles(facts.path)
     code = facts.weights.code
     names = [facts.weights.file, *([code.file] if code and code.file else [])]
@@ -147,18 +147,18 @@ def _check_axes(facts: ModelFacts, tensor: Tensor, does: str) -> None:
 
 
 def _shape(tensor: Tensor) -> tuple[int, ...]:
-    """Return a small shape with as many channels as the tensor has."""
+    """Return a small example shape with the tensor's number of channels."""
     return tuple(4 if axis.letter in "yx" else axis.least if axis.letter == "c" else 1 for axis in tensor.axes)
 
 
 def _kind(tensor: Tensor) -> str:
-    """Return the type of numbers after the steps."""
+    """Return the data type after the preprocessing steps."""
     last = tensor.steps[-1] if tensor.steps else None
     return str(last.arguments["dtype"]) if last is not None and last.name == "ensure_dtype" else "float32"
 
 
 def _whole(axis: Axis | None, length: int) -> int:
-    """Return the next larger length that an axis may have."""
+    """Return the smallest length that an axis allows and that is not smaller than `length`."""
     assert axis is not None
     if not axis.step:
         return axis.least
@@ -166,7 +166,7 @@ def _whole(axis: Axis | None, length: int) -> int:
 
 
 def _arranged(planes: NDArray[Any], letters: str, batch: int = 1) -> NDArray[Any]:
-    """Return planes (C, M, N) as an array of the axes `letters`."""
+    """Rearrange planes (C, M, N) as an array with the axes `letters`."""
     order = [letter for letter in letters if letter in "cyx"]
     array = planes if "c" in order else planes[0]
     there = "cyx" if "c" in order else "yx"
@@ -178,7 +178,7 @@ def _arranged(planes: NDArray[Any], letters: str, batch: int = 1) -> NDArray[Any
 
 
 def _planes(array: NDArray[Any], letters: str) -> NDArray[Any]:
-    """Return the first (C, M, N) of an array of the axes `letters`."""
+    """Return the planes (C, M, N) of the first batch element of an array with the axes `letters`."""
     array = array[tuple(slice(None) if letter in "cyx" else 0 for letter in letters)]
     order = "".join(letter for letter in letters if letter in "cyx")
     if "c" not in order:

@@ -1,4 +1,4 @@
-"""The files of a package: a folder, or a ZIP archive that need not be unpacked."""
+"""The files of a package: a folder, or a ZIP archive, which is read without unpacking."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from napari_foundseg.core.errors import CheckpointError
 
 __all__ = ["DESCRIPTIONS", "PackageFiles", "is_package"]
 
-#: What the description is called.
+#: Names of the file with the description.
 DESCRIPTIONS = ("rdf.yaml", "bioimageio.yaml", "rdf.yml", "bioimageio.yml")
-#: The largest published ones have a thousandth of it.
+#: Largest description, in bytes: about a thousand times the largest published one.
 _MOST_BYTES = 16_000_000
-#: Of weights and test arrays.
+#: Largest file of weights or of a test array, in bytes.
 _MOST_WEIGHTS = 16 * 10**9
 
 
 def is_package(path: Path) -> bool:
-    """Tell whether a folder or file is a package of bioimage.io, by the name of its description."""
+    """Return whether a folder or file is a bioimage.io package, that is, contains a file with a description."""
     if path.is_dir():
         return any((path / name).is_file() for name in DESCRIPTIONS)
     try:
@@ -30,26 +30,26 @@ def is_package(path: Path) -> bool:
 
 
 class PackageFiles:
-    """Reads the files of a package by the names that its description gives them."""
+    """Reads the files of a package by the names in its description."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def description(self) -> bytes:
-        """Return the bytes of the description; CheckpointError if it is too large."""
+        """Return the bytes of the description; raise CheckpointError if it is missing or too large."""
         for name in DESCRIPTIONS:
             if self._size(name) is not None:
                 return self.read(name, _MOST_BYTES)
         raise CheckpointError(f"{self.path} has none of {', '.join(DESCRIPTIONS)}: it is not a bioimage.io package.")
 
     def has(self, name: str) -> bool:
-        """Tell whether the package has a file of this name."""
+        """Return whether the package has a file of this name."""
         return self._size(_inside(self.path, name)) is not None
 
     def read(self, name: str, most: int = _MOST_WEIGHTS) -> bytes:
         """Return the bytes of a file.
 
-        Raises CheckpointError if it is not there, lies outside, cannot be read, or has more than `most` bytes.
+        Raises CheckpointError if it is missing, is outside the package, cannot be read, or has more than `most` bytes.
         """
         name = _inside(self.path, name)
         size = self._size(name)
@@ -63,7 +63,7 @@ class PackageFiles:
             if self.path.is_dir():
                 return (self.path / name).read_bytes()
             with zipfile.ZipFile(self.path) as archive, archive.open(f"{_folder_in(archive)}{name}") as file:
-                # What the archive says of the size need not be true.
+                # The size that the archive states may be wrong.
                 content = file.read(size + 1)
         except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, EOFError) as error:
             raise CheckpointError(f"{name!r:.100} of {self.path} cannot be read ({error}). Get it again.") from error
@@ -72,7 +72,7 @@ class PackageFiles:
         return content
 
     def checked(self, name: str, sha256: str | None) -> bytes:
-        """Return the bytes of a file; CheckpointError if its hash is not the one that the description states."""
+        """Return the bytes of a file; raise CheckpointError if its hash differs from the one in the description."""
         content = self.read(name)
         found = hashlib.sha256(content).hexdigest()
         if sha256 and found != sha256.lower():
@@ -94,7 +94,7 @@ class PackageFiles:
 
 
 def _folder_in(archive: zipfile.ZipFile) -> str | None:
-    """Return the folder of an archive that has the description: the top, or the only one, where a folder was packed."""
+    """Return the folder of an archive with the description: the top or the only subfolder; None if there is none."""
     names = [name for name in archive.namelist() if name.rpartition("/")[2] in DESCRIPTIONS]
     folders = {name.rpartition("/")[0] for name in names if name.count("/") <= 1 and not name.startswith("__MACOSX")}
     if "" in folders:
@@ -103,7 +103,7 @@ def _folder_in(archive: zipfile.ZipFile) -> str | None:
 
 
 def _inside(path: Path, name: str) -> str:
-    """Return the name of a file of a package; CheckpointError if it is an address, or leads out of the package."""
+    """Return the plain name of a package's file; CheckpointError for a web address or a path outside the package."""
     if "://" in name:
         raise CheckpointError(
             f"{path} names {name!r:.120}, which is not in the package and is not fetched. Get the whole package: the "

@@ -1,4 +1,4 @@
-"""What the description of a package says, of both versions in one form."""
+"""Reads the description of a package. Versions 0.4 and 0.5 of the format give the same objects."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from napari_foundseg.models.bioimageio.steps import Step, as_number
 
 __all__ = ["Axis", "Code", "ModelFacts", "Tensor", "Weights", "read_facts"]
 
-#: Kinds of weights that can be run, the first that a package has is used.
+#: Kinds of weights that can be run, best first; the first kind that a package has is used.
 FORMATS = ("onnx", "torchscript", "pytorch_state_dict")
-#: Others that packages have.
+#: Kinds of weights that packages may have and that cannot be run here.
 _OTHERS = ("keras_hdf5", "keras_v3", "tensorflow_saved_model_bundle", "tensorflow_js")
-#: Letters of axes in version 0.4; also what the axes of 0.5 are called there.
+#: Letters of version 0.4 for the axis types of version 0.5.
 _LETTERS = {"batch": "b", "channel": "c", "time": "t", "index": "i"}
-#: Values of a description with what its references repeat.
+#: Largest number of values in a description, after YAML references are expanded.
 _MOST_VALUES = 200_000
 
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis of a tensor: its letter, and how many elements it may have."""
+    """An axis of a tensor: its letter, and the lengths that it may have."""
 
     letter: str
     """One of ``bcyxzti``."""
@@ -42,7 +42,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or output."""
+    """An input or output of the model."""
 
     name: str
     axes: tuple[Axis, ...]
@@ -60,18 +60,18 @@ class Tensor:
     """Name of the file of its test array, and the hash; empty where there is none."""
 
     def axis(self, letter: str) -> Axis | None:
-        """Return the axis of a letter."""
+        """Return the axis with a letter; None if there is none."""
         return next((axis for axis in self.axes if axis.letter == letter), None)
 
     @property
     def letters(self) -> str:
-        """Letters of its axes in their order."""
+        """Letters of the axes, in order."""
         return "".join(axis.letter for axis in self.axes)
 
 
 @dataclass(frozen=True)
 class Code:
-    """Python that makes a network."""
+    """Python code that creates a network."""
 
     called: str
     """Name of the class or function."""
@@ -85,7 +85,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Weights:
-    """A file of weights."""
+    """A file of weights, and the code of its network if the format needs it."""
 
     format: str
     file: str
@@ -95,7 +95,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What a package says of its model."""
+    """The description of a package's model."""
 
     path: Path
     name: str
@@ -109,9 +109,9 @@ class ModelFacts:
 
 
 def read_facts(path: Path) -> ModelFacts:
-    """Return what a package says.
+    """Read the description of a package.
 
-    Raises CheckpointError if it is damaged, no model, of another version, or has no weights that can be run.
+    Raises CheckpointError if it is damaged, is not a model, has another version, or has no weights that can be run.
     """
     content = _read(path)
     if content.get("type", "model") != "model":
@@ -157,7 +157,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _plain(content: Any) -> Any:
-    """Return a copy in which nothing is shared; ValueError if its references make it too large."""
+    """Return a copy without shared objects; raise ValueError if YAML references make it too large."""
     left = [_MOST_VALUES]
 
     def copied(value: Any) -> Any:
@@ -207,7 +207,7 @@ def _code(entry: Mapping[str, Any]) -> Code:
 
 
 def _old_code(entry: Mapping[str, Any]) -> Code:
-    """Read ``model.py:UNet`` or ``package.module.UNet``."""
+    """Parse ``model.py:UNet`` or ``package.module.UNet``."""
     place, colon, called = str(entry["architecture"]).rpartition(":")
     arguments = dict(entry.get("kwargs") or {})
     if colon:
@@ -252,7 +252,7 @@ def _old_axes(letters: str, shape: Any) -> list[Axis]:
         return [Axis(letter, int(least), int(step)) for letter, least, step in pairs]
     made = []
     for letter, scale, half in zip(letters, shape["scale"], shape["offset"], strict=True):
-        # A new axis has no scale, or 0, and half of its length as offset.
+        # An axis that only the output has: its scale is missing or 0, and its offset is half of its length.
         made.append(Axis(letter, offset=2 * half) if scale else Axis(letter, int(2 * half), 0))
     return made
 
@@ -273,7 +273,7 @@ def _tensor(entry: Mapping[str, Any], which: str, test: Any) -> Tensor:
     kind = str(first.get("type") or "float32")
     found = entry.get("preprocessing" if which == "input" else "postprocessing") or []
     steps = [Step(str(step["id"]), _arguments(step.get("kwargs") or {}), letters) for step in found]
-    # As the format wants it, so that steps do not change the type unnoticed.
+    # The format requires this, so that steps do not change the data type.
     if not steps or steps[-1].name not in ("ensure_dtype", "binarize"):
         steps.append(Step("ensure_dtype", {"dtype": kind}, letters))
     low, high = first.get("range") or (None, None)
@@ -301,14 +301,14 @@ def _axis(entry: Mapping[str, Any]) -> Axis:
         return Axis(letter, len(names), 0, names)
     size = entry.get("size")
     if size is None:
-        # A batch of any size.
+        # No size means a batch of any size.
         return Axis(letter)
     if isinstance(size, Mapping):
         if "step" in size:
             return Axis(letter, int(size["min"]), int(size["step"]))
         if "min" in size:
             return Axis(letter, int(size["min"]))
-        # As long as an axis of another tensor, by the ratio of their scales.
+        # The length of an axis of another tensor, times the ratio of their scales.
         return Axis(letter, offset=float(size.get("offset") or 0))
     return Axis(letter, int(size), 0)
 
@@ -331,7 +331,7 @@ def _finite(value: Any) -> float | None:
 
 
 def _source(value: Any) -> str:
-    """Return the name of a file; newer descriptions may give an entry with its hash."""
+    """Return the name of a file. Newer descriptions may have an object with the name and the hash instead."""
     if isinstance(value, Mapping):
         return _source(value["source"])
     if not isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Running the network of a package: ONNX by onnxruntime, TorchScript and Python by torch."""
+"""Runs the network of a package: ONNX with onnxruntime, TorchScript and Python code with torch."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ __all__ = ["check_code", "check_script", "open_runtime", "package_graph"]
 
 
 def open_runtime(facts: ModelFacts, device: str, *, run_code: bool) -> Runtime:
-    """Return what runs the network of a package.
+    """Return the runtime for the network of a package.
 
-    Raises CheckpointError if it cannot be run; CodeNotAllowedError if it needs Python of the package and `run_code` is
-    False.
+    Raises CheckpointError if it cannot be run. Raises CodeNotAllowedError if it needs Python code of the package and
+    `run_code` is False.
     """
     files = PackageFiles(facts.path)
     weights = facts.weights
@@ -48,13 +48,13 @@ def open_runtime(facts: ModelFacts, device: str, *, run_code: bool) -> Runtime:
 
 
 def package_graph(facts: ModelFacts) -> Graph:
-    """Return the graph of a package's ONNX file; CheckpointError as `read_graph`."""
+    """Return the graph of a package's ONNX file; raise CheckpointError as `read_graph` does."""
     content = PackageFiles(facts.path).checked(facts.weights.file, facts.weights.sha256)
     return read_graph(_place(facts), None if facts.path.is_dir() else content)
 
 
 def check_code(facts: ModelFacts, *, run_code: bool) -> None:
-    """Raise CodeNotAllowedError if a package needs Python that the user has not allowed to run."""
+    """Raise CodeNotAllowedError if a package needs Python code that the user has not allowed to run."""
     code = facts.weights.code
     if code is None or run_code:
         return
@@ -67,7 +67,7 @@ def check_code(facts: ModelFacts, *, run_code: bool) -> None:
 
 
 def check_script(facts: ModelFacts) -> None:
-    """Raise CheckpointError if a file is not TorchScript; nothing of it is run."""
+    """Raise CheckpointError if a file is not TorchScript. The file is not run."""
     content = PackageFiles(facts.path).checked(facts.weights.file, facts.weights.sha256)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -81,7 +81,7 @@ def check_script(facts: ModelFacts) -> None:
 
 
 class _TorchRuntime:
-    """A network of torch, with the device that it runs on."""
+    """A torch network on a device."""
 
     def __init__(self, network: Any, outputs: list[str], path: Path, device: str) -> None:
         self._network = network.eval()
@@ -91,11 +91,11 @@ class _TorchRuntime:
 
     @property
     def device(self) -> str:
-        """The device, as torch writes it."""
+        """The device, with torch's name for it."""
         return self._device
 
     def run(self, inputs: dict[str, NDArray[Any]], outputs: list[str]) -> list[NDArray[Any]]:
-        """Return outputs by name."""
+        """Run the network on inputs in their order, and return the outputs with the names in `outputs`."""
         import torch
 
         arrays = list(inputs.values())
@@ -119,7 +119,7 @@ class _TorchRuntime:
 
 
 def _place(facts: ModelFacts) -> Path:
-    """Return the path of the weights; of an archive what it would be, for messages."""
+    """Return the path of the weights. For an archive the path does not exist and is only for messages."""
     return facts.path / facts.weights.file
 
 
@@ -129,7 +129,7 @@ def _script(facts: ModelFacts, files: PackageFiles, device: str) -> Any:
     content = files.checked(facts.weights.file, facts.weights.sha256)
     try:
         with warnings.catch_warnings():
-            # Of torch 2.9 and later: it is to be exported otherwise, which is up to those who publish models.
+            # Torch 2.9 and later warn that TorchScript is deprecated. Only authors of models can change that.
             warnings.simplefilter("ignore")
             return torch.jit.load(io.BytesIO(content), map_location=device)
     except (RuntimeError, ValueError, OSError) as error:
@@ -140,7 +140,7 @@ def _script(facts: ModelFacts, files: PackageFiles, device: str) -> Any:
 
 
 def _network(facts: ModelFacts, files: PackageFiles) -> nn.Module:
-    """Run the Python of a package, and fill the network that it makes."""
+    """Run the Python code of a package, and load the weights into the network that it creates."""
     from torch import nn
 
     code = facts.weights.code
@@ -167,7 +167,7 @@ def _callable(facts: ModelFacts, files: PackageFiles, code: Code) -> Callable[..
     try:
         if code.file:
             module = ModuleType(f"bioimageio_{abs(hash((str(facts.path), code.file)))}")
-            # Classes of data look their module up.
+            # Dataclasses look up their module in sys.modules.
             sys.modules[module.__name__] = module
             exec(compile(files.checked(code.file, code.sha256), code.file, "exec"), module.__dict__)
         else:
@@ -194,7 +194,7 @@ def _tensors(facts: ModelFacts, files: PackageFiles) -> dict[str, torch.Tensor]:
     with TemporaryDirectory() as folder:
         file = Path(folder) / Path(facts.weights.file).name
         file.write_bytes(content)
-        # The tensors of a file are no longer there when it is deleted.
+        # The tensors may be mapped from the file, which is deleted at the end of this block.
         return {name: tensor.clone() for name, tensor in read_tensors(file).items()}
 
 

@@ -1,4 +1,4 @@
-"""What is done to arrays before and after a network, as bioimage.io defines it."""
+"""The preprocessing and postprocessing steps that bioimage.io defines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from napari_foundseg.core.errors import CheckpointError
 
 __all__ = ["Step", "applied", "as_number", "check_steps"]
 
-#: Added to what is divided by, where a step does not say it.
+#: Default of `eps`, which is added to denominators.
 _EPS = 1e-6
 _KINDS = {"float16", "float32", "float64", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64",
           "bool"}  # fmt: skip
@@ -21,7 +21,7 @@ _KINDS = {"float16", "float32", "float64", "uint8", "int8", "uint16", "int16", "
 
 @dataclass(frozen=True)
 class Step:
-    """A step by its name, with its arguments; axes are named by letters."""
+    """A processing step: its name and arguments. Axes are letters."""
 
     name: str
     arguments: Mapping[str, Any]
@@ -30,17 +30,17 @@ class Step:
 
 
 def as_number(value: Any) -> float:
-    """Return a number; YAML reads 1e-06 as a text."""
+    """Convert a value to a number. YAML reads 1e-06 as text."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise TypeError(f"{value!r:.40} is not a number")
     return float(value)
 
 
 def applied(array: NDArray[Any], steps: Iterable[Step], seen: NDArray[Any] | None = None) -> NDArray[Any]:
-    """Return an array after steps.
+    """Return an array after a sequence of steps.
 
-    `seen`: the array whose mean, deviation and percentiles count. Of an input it is the picture before any step, as
-    bioimageio.core has it, by which packages are tested; by default they are those of the array before each step.
+    `seen`: the array that mean, deviation and percentiles are computed from. For an input, pass the picture before all
+    steps: bioimageio.core does so, and packages are tested with it. By default each step uses its own input.
     """
     for step in steps:
         array = _STEPS[step.name](array, step, array if seen is None else seen)
@@ -48,7 +48,7 @@ def applied(array: NDArray[Any], steps: Iterable[Step], seen: NDArray[Any] | Non
 
 
 def check_steps(path: Any, which: str, steps: Iterable[Step], shape: tuple[int, ...]) -> None:
-    """Raise CheckpointError if a step is unknown, or cannot be done to an array of a shape.
+    """Raise CheckpointError if a step is unknown, or cannot be applied to an array with this shape.
 
     `which`: preprocessing or postprocessing.
     """
@@ -64,7 +64,7 @@ def check_steps(path: Any, which: str, steps: Iterable[Step], shape: tuple[int, 
                 f"{path} wants the {which} {step.name!r:.60} by the values of another array, which is not done here."
             )
         try:
-            # A list of numbers that is longer than its axis would make the array larger.
+            # A list of numbers that is longer than its axis would enlarge the array; then this raises.
             array = np.broadcast_to(applied(array, [step], array), shape)
         except (KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError) as error:
             raise CheckpointError(
@@ -74,16 +74,16 @@ def check_steps(path: Any, which: str, steps: Iterable[Step], shape: tuple[int, 
 
 
 def _axes(step: Step) -> tuple[int, ...]:
-    """Return the axes that have one statistic; all of them where none is said."""
+    """Return the axes that a statistic is computed over; all axes if the step names none."""
     named = step.arguments.get("axes")
     if named is None:
         return tuple(range(len(step.letters)))
-    # A batch has one picture here.
+    # Batches here have one picture, so the batch axis may be missing.
     return tuple(step.letters.index(letter) for letter in named if letter != "b" or "b" in step.letters)
 
 
 def _values(step: Step, name: str, default: float | None = None) -> NDArray[np.float32]:
-    """Return an argument, one number or one for each element of an axis, to be used with an array."""
+    """Return an argument as an array that broadcasts: one number, or one for each element of an axis."""
     found = step.arguments.get(name, default)
     if found is None:
         raise KeyError(name)

@@ -1,1 +1,1 @@
-"""Which model for an image: advice from the rows of the catalogue, and measured times."""
+"""Advice on which model to use for an image, from the rows of the catalogue and from measured times."""

@@ -1,4 +1,4 @@
-"""Which model for an image: a ranked list with reasons, from the rows of the catalogue alone."""
+"""Recommends models for an image: a ranked list with reasons, only from the rows of the catalogue."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = [
     "recommend_models",
 ]
 
-#: What models find, as the first question asks.
+#: Answers to the first question: the objects that a model finds.
 FINDS: Final[Mapping[str, str]] = {
     "nuclei": "Nuclei",
     "cells": "Whole cells",
@@ -33,7 +33,7 @@ FINDS: Final[Mapping[str, str]] = {
     "textures": "Regions that look alike",
     "names": "Names for masks that I have",
 }
-#: What images models were trained on, as the third question asks.
+#: Answers to the third question: the kind of image. Rows name the kinds that models were trained on.
 MODALITIES: Final[Mapping[str, str]] = {
     "fluorescence": "Fluorescence",
     "light": "Brightfield or phase contrast",
@@ -43,16 +43,16 @@ MODALITIES: Final[Mapping[str, str]] = {
     "photograph": "Photographs",
     "aerial": "Aerial or satellite images",
 }
-#: How large objects are, as the second question asks.
+#: Answers to the second question: the size of the objects.
 SIZES: Final[Mapping[str, str]] = {
     "small": "Small: under 20 pixels across",
     "medium": "In between",
     "large": "Large: a third of the image or more",
 }
-#: Licences that say nothing of what is allowed.
+#: Names of licences that do not tell what is allowed.
 UNKNOWN_LICENCES: Final = frozenset({"", "unknown", "other"})
 
-#: Tasks that serve each purpose, the most direct one first.
+#: Tasks for each purpose, the most direct one first.
 _TASKS: Mapping[str, tuple[str, ...]] = {
     "nuclei": ("automatic", "prompt", "panoptic"),
     "cells": ("automatic", "prompt", "panoptic"),
@@ -65,7 +65,7 @@ _TASKS: Mapping[str, tuple[str, ...]] = {
     "textures": ("cluster",),
     "names": ("name_masks",),
 }
-#: Purposes that a model serves by its protocols, where its row does not say.
+#: Purposes of models by protocol, for rows that do not state them.
 _BY_PROTOCOL: Mapping[str, str] = {
     "Promptable": "anything",
     "TextMaps": "words",
@@ -78,11 +78,11 @@ _BY_PROTOCOL: Mapping[str, str] = {
     "CentreOffsets": "things",
     "FeatureExtractor": "textures",
 }
-#: Purposes that are found by clicks where no model finds them by itself.
+#: Purposes for which the user can click on objects if no model finds them automatically.
 _CLICKABLE = frozenset({"nuclei", "cells", "organelles", "organs", "things"})
-#: Protocols of networks that decide pixel by pixel which object each belongs to.
+#: Protocols of networks that assign each pixel to an object.
 _DENSE = frozenset({"InstanceDecoding", "NucleusDecoding", "FlowDecoding"})
-#: Protocols of networks that shrink a picture to their own size and answer with a limited number of objects.
+#: Protocols of networks that shrink a picture to a fixed size and return a limited number of objects.
 _WHOLE_PICTURE = frozenset(
     {"InstanceMasks", "PanopticSegments", "CentreOffsets", "TextMaps", "ConceptMasks", "Grounded"}
 )
@@ -90,7 +90,7 @@ _WHOLE_PICTURE = frozenset(
 
 @dataclass(frozen=True)
 class Answers:
-    """What the user says of an image.
+    """The user's answers about an image.
 
     Parameters
     ----------
@@ -109,18 +109,18 @@ class Answers:
 
 @dataclass(frozen=True)
 class Advice:
-    """A model that serves a purpose.
+    """A recommended model.
 
     Parameters
     ----------
     row : CatalogRow
         The model.
     task : str
-        The task to run it in.
+        The task to use it in.
     reasons : tuple of str
-        What speaks for it.
+        Arguments for the model.
     cautions : tuple of str
-        What speaks against it, or is to be known before its use.
+        Arguments against the model, and facts to check before its use.
     score : float
         How well it fits; higher is better.
     """
@@ -133,7 +133,7 @@ class Advice:
 
 
 def finds_of(row: CatalogRow) -> tuple[str, ...]:
-    """Return what a model finds: as its row says, else by its protocols."""
+    """Return the purposes of a model (keys of `FINDS`): those in its row, or else those of its protocols."""
     if row.finds:
         return row.finds
     return tuple(dict.fromkeys(what for name, what in _BY_PROTOCOL.items() if name in row.protocols))
@@ -145,16 +145,16 @@ def recommend_models(
     tasks_for: Callable[[CatalogRow], Collection[str]],
     is_here: Callable[[CatalogRow], bool],
 ) -> list[Advice]:
-    """Return the models that serve a purpose, the best first.
+    """Return the models for a purpose, the best first.
 
-    Of equally good ones those that are on this computer come first, then the smaller ones.
+    If models are equally good, those on this computer come first, then smaller ones.
 
     Parameters
     ----------
     rows : iterable of CatalogRow
-        The models to choose among.
+        The models to choose from.
     answers : Answers
-        What the user says of the image.
+        The user's answers about the image.
     tasks_for : callable
         Returns the names of the tasks that a model can do.
     is_here : callable
@@ -163,7 +163,7 @@ def recommend_models(
     Returns
     -------
     list of Advice
-        Empty where no model serves the purpose.
+        Empty if no model serves the purpose.
     """
     found = [advice for row in rows if (advice := _advise(row, answers, tasks_for(row), is_here(row))) is not None]
     return sorted(found, key=lambda one: (-one.score, not is_here(one.row), one.row.size_mb))
@@ -175,7 +175,7 @@ def _advise(row: CatalogRow, answers: Answers, tasks: Collection[str], here: boo
     if task is None or (answers.what not in finds and not (answers.what in _CLICKABLE and "anything" in finds)):
         return None
     if task == "automatic" and _DENSE.isdisjoint(row.protocols) and "prompt" in tasks:
-        # A grid of points gives masks of everything.
+        # A grid of points gives masks of everything, so prompts are the better task for these models.
         task = "prompt"
     reasons: list[str] = []
     cautions: list[str] = []

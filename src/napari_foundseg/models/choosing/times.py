@@ -1,4 +1,4 @@
-"""Measured times of models on this computer, kept in a small JSON file in the data folder."""
+"""Measured times of models on this computer, in a small JSON file in the data folder."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class DeviceTimes(Declared):
 
 
 class ModelTimes(Declared):
-    """What was measured of a model."""
+    """The measured times of a model."""
 
     key: str
     """Name and hash of the weights: other weights of the same name have other times."""
@@ -41,12 +41,12 @@ class ModelTimes(Declared):
     """By device."""
 
     def on(self, device: str) -> DeviceTimes | None:
-        """Return the times on a device as preferences name it; None where it was not measured there."""
+        """Return the times on a device, by its name in the preferences; None if nothing was measured there."""
         return self.devices.get(self.auto if device == "auto" else device)
 
 
 def recall_times(row: CatalogRow) -> ModelTimes | None:
-    """Return what was measured of a model; None where nothing was, or of other weights."""
+    """Return the measured times of a model; None if there are none, or they are for other weights."""
     try:
         times = ModelTimes.model_validate(_read()[row.name])
     except (KeyError, ValidationError):
@@ -55,7 +55,7 @@ def recall_times(row: CatalogRow) -> ModelTimes | None:
 
 
 def remember_times(name: str, times: ModelTimes) -> None:
-    """Keep what was measured of a model; OutputError if it cannot be written."""
+    """Save the measured times of a model; raise OutputError if they cannot be written."""
     path = _path()
     with named_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,1 +1,1 @@
-"""Downloads of weights: the transfer, the state of a model, and its check and removal. Without torch."""
+"""Downloads of weights: the transfer, the state of a model, its check and its removal. Imports no torch."""

@@ -1,4 +1,4 @@
-"""The download of a model's weights; in the engine's process or on the command line, never in a window."""
+"""The download of a model's weights. It runs in the engine's process or on the command line, never in a window."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from napari_foundseg.models.store import combined_hash, locate, name_in, weight_
 
 __all__ = ["download"]
 
-#: Room that stays free on the disk, in bytes.
+#: Space that a download leaves free on the disk, in bytes.
 _SPARE = 50_000_000
 
 
@@ -47,38 +47,38 @@ def download(
     progress: Callable[[float, str], None] = _no_progress,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> CatalogRow:
-    """Download the weights of a model, or go on where an earlier download ended.
+    """Download the weights of a model, or continue an earlier download.
 
     Parameters
     ----------
     row : CatalogRow
         The model.
     progress : callable, optional
-        Called with the share done (0 to 1) and words.
+        Called with the fraction done (0 to 1) and a text.
     cancelled : callable, optional
-        Returns whether to stop; then what is here stays, and the next call goes on there.
+        Returns whether to stop. The downloaded part is kept, and the next call continues from it.
 
     Returns
     -------
     CatalogRow
-        The model's row with what was downloaded: file, hash, size and version.
+        The model's row with the file, hash, size and version of the download.
 
     Raises
     ------
     Cancelled
-        If `cancelled` said so.
+        If `cancelled` returned True.
     OfflineError
         If the network may not be used.
     DownloadError
-        If it cannot be downloaded; the message says why, and what to do.
+        If the download fails; the message says why, and how to go on.
     OutputError
-        If it cannot be written: a full disk, a folder that is gone.
+        If the files cannot be written, for example because the disk is full or the folder was removed.
     """
     progress(0.0, f"Looking for {row.title}")
     with _lock(row, progress, cancelled):
         row = catalog().get(row.name, row)
         if locate(row) is not None:
-            # Another window has downloaded it meanwhile.
+            # Another window has downloaded it in the meantime.
             return row
         offer = make_plan(row, cancelled)
         try:
@@ -87,7 +87,7 @@ def download(
             hashes = _Run(row, offer, progress, cancelled).fetch()
         except BaseException:
             if not bytes_here(row):
-                # There is nothing to go on with; no table would show the record alone.
+                # There are no bytes to continue from, and no table would show a folder with only the record.
                 shutil.rmtree(download_folder(row), ignore_errors=True)
             raise
         return _complete(row, offer.plan, hashes)
@@ -100,7 +100,7 @@ def target_folder(row: CatalogRow) -> Path:
 
 
 class _Run:
-    """One download: its files one after the other."""
+    """One download, which fetches its files one after another."""
 
     def __init__(
         self, row: CatalogRow, offer: Offer, progress: Callable[[float, str], None], cancelled: Callable[[], bool]
@@ -116,7 +116,7 @@ class _Run:
         self._speed = _Speed()
 
     def fetch(self) -> dict[str, str]:
-        """Fetch what is not here, and return the hash of each file by name."""
+        """Fetch the missing files, and return the hash of each file by name."""
         folder = target_folder(self._row)
         self._need(self._total() - bytes_here(self._row))
         write_plan(self._row, self._plan())
@@ -130,7 +130,7 @@ class _Run:
         return hashes
 
     def _known_file(self, path: Path, file: PlannedFile) -> str:
-        """Return the hash of a file that an earlier try has completed; empty where it is not there, or another."""
+        """Return the hash of a file that an earlier attempt completed; empty if it is missing or differs."""
         if not path.is_file() or (file.size is not None and path.stat().st_size != file.size):
             return ""
         with path.open("rb") as there:
@@ -157,7 +157,7 @@ class _Run:
             raise Cancelled(f"The download of {self._row.name} was stopped; the downloaded part is kept.") from None
 
     def _look(self) -> bool:
-        # It is asked for while nothing arrives, too: then the last position is told.
+        # Also called while no bytes arrive; then it reports the last position again.
         self._tell()
         return self._cancelled()
 
@@ -175,7 +175,7 @@ class _Run:
         self._progress(min(here / total, 1.0), words)
 
     def _need(self, count: int) -> None:
-        """Raise OutputError if there is no room for so many bytes."""
+        """Raise OutputError if the disk has no space for this number of bytes."""
         folder = target_folder(self._row)
         with named_errors(folder):
             free = shutil.disk_usage(folder).free
@@ -193,7 +193,7 @@ class _Run:
 
 
 class _Speed:
-    """How fast it goes, over the last seconds."""
+    """The speed of a download over the last five seconds."""
 
     def __init__(self) -> None:
         self._marks: list[tuple[float, int]] = []
@@ -214,7 +214,7 @@ def _duration(seconds: float) -> str:
 
 
 def _complete(row: CatalogRow, plan: Plan, hashes: dict[str, str]) -> CatalogRow:
-    """Check the whole and record it; what is wrong is deleted."""
+    """Check the complete weights and record them; weights with a wrong hash are deleted."""
     place = target(row)
     parts = weight_files(place)
     found = combined_hash(
@@ -242,7 +242,7 @@ def _complete(row: CatalogRow, plan: Plan, hashes: dict[str, str]) -> CatalogRow
 
 @contextmanager
 def _lock(row: CatalogRow, progress: Callable[[float, str], None], cancelled: Callable[[], bool]) -> Iterator[None]:
-    """Hold the lock of a model's downloads, among all processes of this computer; wait while another has it."""
+    """Hold the lock of a model's downloads among all processes of this computer; wait while another one has it."""
     name = hashlib.sha256(str(download_folder(row).resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
     place = folders.cache() / "locks" / f"download-{name}.lock"
     with named_errors(place):

@@ -1,4 +1,4 @@
-"""The Hugging Face hub through its own client: what a repository holds, in which version, with whose token."""
+"""Access to the Hugging Face hub through its own client: files of a repository, versions, and the user's token."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ __all__ = [
 ]
 
 _HUB = "https://huggingface.co"
-#: What a folder of transformers needs beside its weights; and its licence.
+#: Files that a transformers folder needs in addition to its weights, and its licence.
 _FACTS = ("*.json", "*.txt", "*.model", "*.spm", "*.jinja", "LICEN[CS]E*")
-#: What training and other libraries leave beside.
+#: Files of training runs and of other libraries.
 _NOT_WANTED = ("*.index.json", "trainer_state.json", "optimizer*", "scheduler*", "training_args*", "rng_state*", "tf_*",
                "flax_*", "requirements*.txt")  # fmt: skip
-#: Weights, of which the first kind that is there is taken: the safe one, whole or in shards, before pickles.
+#: Kinds of weights, best first; the first kind that a repository has is used. Safetensors come before pickles.
 _WEIGHTS = (
     ("model.safetensors",),
     ("model.safetensors.index.json", "model-*-of-*.safetensors"),
@@ -45,7 +45,7 @@ _WEIGHTS = (
 
 @dataclass(frozen=True)
 class Repository:
-    """A repository in one version.
+    """One version of a repository.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class Repository:
     gated : bool
         Whether its authors ask for consent.
     licence : str
-        As its card says; empty where it says nothing.
+        The licence on its card; empty if the card has none.
     """
 
     name: str
@@ -69,12 +69,12 @@ class Repository:
 
 
 def endpoint() -> str:
-    """Return the address of the hub: HF_ENDPOINT, else the public one."""
+    """Return the address of the hub: HF_ENDPOINT, or the public hub."""
     return (os.environ.get("HF_ENDPOINT") or _HUB).rstrip("/")
 
 
 def hub_token() -> str | None:
-    """Return the token that the hub's client keeps, or finds in HF_TOKEN."""
+    """Return the token from the hub's client, which reads HF_TOKEN or its own file; None if there is none."""
     from huggingface_hub import get_token
 
     token: str | None = get_token()
@@ -82,7 +82,7 @@ def hub_token() -> str | None:
 
 
 def keep_token(token: str) -> str:
-    """Have the hub's client check and keep a token, and return the account's name; DownloadError if it is not valid."""
+    """Check a token and save it with the hub's client; return the account's name. DownloadError if it is not valid."""
     from huggingface_hub import HfApi, login
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -101,7 +101,7 @@ def keep_token(token: str) -> str:
 
 
 def read_repository(name: str, version: str = "") -> Repository:
-    """Ask the hub what a repository holds; DownloadError says why it does not answer."""
+    """Ask the hub for the files and facts of a repository; raise DownloadError if it does not answer."""
     from huggingface_hub import HfApi
 
     token = hub_token()
@@ -131,7 +131,7 @@ def read_repository(name: str, version: str = "") -> Repository:
 
 
 def wanted_files(repository: Repository) -> tuple[PlannedFile, ...]:
-    """Return the files of a folder that its model needs; DownloadError if it has no weights."""
+    """Return the files that the model in a repository needs; raise DownloadError if there are no weights."""
     there = {file.name: file for file in repository.files if "/" not in file.name and is_inside(file.name)}
     weights = next((found for kinds in _WEIGHTS if (found := _matching(there, kinds)) and _has_weights(found)), [])
     if not weights:
@@ -141,7 +141,7 @@ def wanted_files(repository: Repository) -> tuple[PlannedFile, ...]:
 
 
 def cached_file(name: str, commit: str, file: str) -> Path | None:
-    """Return a file of the hub's own cache, None where it is not there."""
+    """Return the path of a file in the hub's own cache; None if it is not there."""
     from huggingface_hub import try_to_load_from_cache
 
     with suppress(ValueError, OSError):
@@ -152,7 +152,7 @@ def cached_file(name: str, commit: str, file: str) -> Path | None:
 
 
 def check_access(repository: Repository, error: DownloadError | None = None) -> None:
-    """Raise DownloadError, with the page to open, if a gated repository would refuse, or has refused."""
+    """Raise DownloadError with the page to open if a gated repository would refuse access, or has refused it."""
     if repository.gated and hub_token() is None:
         raise DownloadError(_consent(repository.name))
     if error is not None and repository.gated:
@@ -194,7 +194,7 @@ def _not_accepted(name: str) -> str:
 
 @contextmanager
 def _named(name: str, token: str | None) -> Iterator[None]:
-    """Turn what the hub's client raises about a repository into a DownloadError that says what to do."""
+    """Replace errors of the hub's client with a DownloadError that tells the user how to go on."""
     try:
         yield
     except DownloadError:
@@ -228,11 +228,11 @@ def _fault(error: Exception, name: str, token: str | None) -> str:
 
 
 def _use_certificates() -> None:
-    """Have the hub's client trust what `REQUESTS_CA_BUNDLE` names, too; it reads the other variables itself."""
+    """Make the hub's client trust `REQUESTS_CA_BUNDLE` and `CURL_CA_BUNDLE`; it reads the other variables itself."""
     context = certificates()
     if not (os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")):
         return
-    # Versions before 1 use requests, which reads these variables.
+    # The client's versions before 1.0 use requests, which reads these variables.
     with suppress(ImportError):
         from huggingface_hub import get_session, set_client_factory
 

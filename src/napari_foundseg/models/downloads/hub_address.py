@@ -11,7 +11,10 @@ _FILE = re.compile(r"https://huggingface\.co/([^/]+/[^/]+)/(?:resolve|blob)/([^/
 
 
 def hub_parts(source: str) -> tuple[str, str, str] | None:
-    """Return repository, version and file of a source on the hub; no file means a folder; None for other sources."""
+    """Return repository, version and file of a source on the hub; None for other sources.
+
+    For the source of a whole folder, version and file are empty.
+    """
     if source.startswith("hf:"):
         return source[3:], "", ""
     found = _FILE.fullmatch(re.split("[?#]", source)[0])
@@ -19,5 +22,5 @@ def hub_parts(source: str) -> tuple[str, str, str] | None:
 
 
 def is_commit(version: str) -> bool:
-    """Tell whether a version is a commit, which never changes."""
+    """Return whether a version is a commit, which never changes, and not a branch or tag."""
     return bool(re.fullmatch(r"[0-9a-f]{40}", version))

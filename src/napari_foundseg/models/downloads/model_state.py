@@ -1,4 +1,4 @@
-"""The state of a model's weights, and what can be done with them: for tables, lists and choices of models."""
+"""The state of a model's weights, and whether they can be downloaded or removed. Used by tables, lists and menus."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from napari_foundseg.models.store import addresses, locate, problem_of
 
 __all__ = ["ModelState", "StateKind", "hub_page", "model_state"]
 
-#: Built in: comes with the package. Ready: here. Part: an unfinished download is here. To download, gated: not here;
-#: gated asks for consent. Gone: a file that was imported is no longer there. Missing: it comes with the package, and
-#: its file is lost.
+#: Built in: part of the package. Ready: on this computer. Part: an unfinished download. To download, gated: not on
+#: this computer; gated models ask for consent. Gone: an imported file was moved or deleted. Missing: the file of a
+#: model that is part of the package is lost.
 StateKind = Literal["built in", "ready", "part", "to download", "gated", "gone", "missing"]
 
 
@@ -26,25 +26,25 @@ class ModelState:
     Parameters
     ----------
     kind : StateKind
-        In one word.
+        The state.
     words : str
-        In a few words for a table: ``ready``, ``120 of 375 MB here``, ``to download, 375 MB``, ``needs timm``.
+        A short text for a table: ``ready``, ``120 of 375 MB here``, ``to download, 375 MB``, ``needs timm``.
     explanation : str
-        In sentences: where the weights are, what is missing, what to do.
+        Sentences about the place of the weights, missing parts, and the next step for the user.
     path : Path or None
-        The file or folder of complete weights; None where there are none.
+        The file or folder of complete weights; None if there are none.
     part_bytes : int
-        Bytes of an unfinished download.
+        Size of an unfinished download.
     total_bytes : int or None
-        Bytes of the whole, None where that is not known.
+        Size of the complete download; None if it is unknown.
     problem : str
-        Which package is missing, and how to install it; empty where none is.
+        The missing package and how to install it; empty if none is missing.
     why_no_download : str
-        Why it cannot be downloaded; empty where it can.
+        Why the model cannot be downloaded; empty if it can.
     why_no_removal : str
-        Why it cannot be removed; empty where it can.
+        Why the model cannot be removed; empty if it can.
     removal : str
-        What a removal deletes and what stays, in words.
+        A sentence about the files that a removal deletes or keeps.
     deletes : bool
         Whether a removal deletes weights.
     """
@@ -63,14 +63,14 @@ class ModelState:
 
     @property
     def here(self) -> bool:
-        """Whether complete weights are here."""
+        """Whether complete weights are on this computer."""
         return self.path is not None
 
 
 def model_state(row: CatalogRow, *, quick: bool = False) -> ModelState:
-    """Return the state of a model. It looks at the disk, and neither reads weights nor uses the network.
+    """Return the state of a model. Looks at file names and sizes, but neither reads weights nor uses the network.
 
-    `quick`: not to look for packages that are missing to models that are not here, which imports their families.
+    With `quick`, missing packages are not checked for models without weights, since the check imports their families.
     """
     path = locate(row)
     problem = "" if path is None and quick else problem_of(row) if row.source else ""
@@ -131,18 +131,18 @@ def model_state(row: CatalogRow, *, quick: bool = False) -> ModelState:
 
 
 def hub_page(row: CatalogRow) -> str:
-    """Return the web page of a model: that of its repository if it is on the Hugging Face hub."""
+    """Return the web page of a model: for the Hugging Face hub, the page of its repository."""
     address = next(iter(addresses(row)), row.source)
     return address.partition("/resolve/")[0] if "://huggingface.co/" in address else address
 
 
 def _short_problem(problem: str) -> str:
-    """Return ``needs timm``; empty where nothing is missing."""
+    """Return a text such as ``needs timm``; empty if nothing is missing."""
     return f"needs {problem.partition(' needs ')[2].partition(',')[0].partition(';')[0]}" if problem else ""
 
 
 def _is_download(row: CatalogRow, path: Path) -> bool:
-    """Tell whether weights are ours to delete: downloaded into the models' folder, so that they can be had again."""
+    """Return whether weights may be deleted: they are in the models' folder and can be downloaded again."""
     return bool(addresses(row)) and path.is_relative_to(models_folder())
 
 

@@ -11,7 +11,7 @@ __all__ = ["check_online"]
 def check_online(what: str, address: str, place: str = "") -> None:
     """Raise OfflineError if the network may not be used.
 
-    `what` is wanted from `address`; without the network it has to lie at `place`.
+    `what` would be fetched from `address`. The message asks the user to put the file at `place`, if there is one.
     """
     switch = offline_switch()
     if not switch:

@@ -1,4 +1,4 @@
-"""Places of downloads below the models' folder, and the record of an unfinished one."""
+"""Paths of downloads in the models' folder, and the record of an unfinished download."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ __all__ = [
     "write_plan",
 ]
 
-#: Folder in the models' folder with one folder a model.
+#: Folder in the models' folder, with a subfolder for each model.
 DOWNLOADS = "downloads"
-#: Ending of the name of a file that is not complete.
+#: Suffix of files that are not complete.
 PART = ".part"
 _RECORD = "download.json"
 #: Largest record that is read, in bytes.
@@ -46,11 +46,11 @@ class PlannedFile:
     url : str
         Its address.
     size : int or None
-        Its bytes, where the server says.
+        Its size in bytes; None if the server does not state it.
     etag : str
-        Its version as the server calls it; empty where the server does not say.
+        The server's name for this version of the file; empty if the server does not state it.
     sha256, git_sha1 : str
-        Known hashes, git's own or the start of one too; empty where none is known.
+        Expected hashes; empty if unknown. `sha256` may be the start of a hash. `git_sha1` is git's hash of the file.
     """
 
     name: str
@@ -63,14 +63,14 @@ class PlannedFile:
 
 @dataclass(frozen=True)
 class Plan:
-    """The files of a download, and the version that they are of.
+    """The files of a download, and their version.
 
     Parameters
     ----------
     files : tuple of PlannedFile
         In the order in which they are downloaded.
     revision : str
-        Commit of a hub's repository; empty for others.
+        Commit of a repository on the hub; empty for other sources.
     """
 
     files: tuple[PlannedFile, ...]
@@ -78,18 +78,18 @@ class Plan:
 
     @property
     def size(self) -> int | None:
-        """Bytes of all files, None if that of one is not known."""
+        """Total size of all files in bytes; None if the size of one is unknown."""
         sizes = [file.size for file in self.files]
         return None if None in sizes else sum(size for size in sizes if size is not None)
 
 
 def download_folder(row: CatalogRow) -> Path:
-    """Return the folder of a model's downloads. It need not exist."""
+    """Return the folder of a model's downloads. It may not exist yet."""
     return models_folder() / DOWNLOADS / row.name
 
 
 def target(row: CatalogRow) -> Path:
-    """Return the file or folder that a download of a model makes."""
+    """Return the path of the file or folder that a download of a model creates."""
     if row.source.startswith("hf:"):
         leaf = row.source.rpartition("/")[2]
     else:
@@ -98,19 +98,19 @@ def target(row: CatalogRow) -> Path:
 
 
 def file_name(url: str) -> str:
-    """Return a name for the file of an address that any file system can have; what follows ``#`` is one, if given."""
+    """Return a file name for an address, valid on every file system. The part after ``#``, if any, is the name."""
     parts = urlsplit(url)
     name = unquote(parts.fragment or parts.path).rpartition("/")[2]
     return re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", name).strip(". ") or "weights"
 
 
 def record_path(row: CatalogRow) -> Path:
-    """Return the record of an unfinished download of a model."""
+    """Return the path of the record of a model's unfinished download."""
     return download_folder(row) / _RECORD
 
 
 def read_plan(row: CatalogRow) -> Plan | None:
-    """Return what is recorded of an unfinished download; None where there is none or it is damaged."""
+    """Return the recorded plan of an unfinished download; None if there is no record or it is damaged."""
     path = record_path(row)
     with suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
         if path.stat().st_size <= _LARGEST_RECORD:
@@ -122,14 +122,14 @@ def read_plan(row: CatalogRow) -> Plan | None:
 
 
 def write_plan(row: CatalogRow, plan: Plan) -> None:
-    """Record an unfinished download; OutputError if it cannot be written."""
+    """Record an unfinished download; raise OutputError if the record cannot be written."""
     sweep(download_folder(row))
     with atomic_write(record_path(row)) as file:
         file.write(json.dumps(asdict(plan), indent=1).encode())
 
 
 def bytes_here(row: CatalogRow) -> int:
-    """Return how many bytes of an unfinished download of a model are here."""
+    """Return the number of bytes of a model's unfinished download that are on the disk."""
     found = 0
     with suppress(OSError):
         for path in download_folder(row).rglob("*"):
@@ -148,6 +148,6 @@ def _is_plain(file: PlannedFile) -> bool:
 
 
 def is_inside(name: str) -> bool:
-    """Tell whether a relative path with slashes stays in its folder, whatever the system."""
+    """Return whether a relative path with slashes stays inside its folder on every operating system."""
     parts = name.split("/")
     return bool(name) and not re.search(r'[\x00-\x1f<>:"\\|?*]', name) and not {"", ".", ".."} & set(parts)

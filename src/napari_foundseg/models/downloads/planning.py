@@ -1,4 +1,4 @@
-"""What a download of a model fetches: which files, from where, how large, and under which licences."""
+"""The plan of a model's download: its files, addresses, sizes and licences."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ from napari_foundseg.models.store import addresses
 
 __all__ = ["Offer", "make_plan", "offer_of"]
 
-#: Names in which PyTorch's downloads have the start of the sha256 of the file.
+#: PyTorch's file names contain the start of the file's sha256.
 _TORCH = re.compile(r"https://(?:download\.pytorch\.org/models/|dl\.fbaipublicfiles\.com/detr/).*-([0-9a-f]{8,})\.pth")
 
 
 @dataclass(frozen=True)
 class Offer:
-    """What the user agrees to before a download.
+    """The facts that the user agrees to before a download.
 
     Parameters
     ----------
     plan : Plan
-        What would be fetched.
+        The files that would be fetched.
     words : str
-        Size and licences in lines.
+        Lines with the size and the licences.
     repositories : tuple of Repository
-        Those that were asked.
+        The repositories on the hub that were asked.
     cached : mapping of str to Path
-        Files of the hub's own cache that are copied instead, by name.
+        Files that are copied from the hub's own cache instead, by name.
     """
 
     plan: Plan
@@ -53,7 +53,7 @@ class Offer:
 
 
 def offer_of(row: CatalogRow) -> str:
-    """Return in lines what the catalogue says of a download: size, place, licences, and consent. No network."""
+    """Return the catalogue's facts about a download as lines: size, address, licences, consent. Uses no network."""
     lines = [
         f"{row.title}: {size_text(row.size_mb)} from {' and '.join(addresses(row))}",
         f"Licence of the code: {row.code_licence}. Licence of the weights: {row.weights_licence}.",
@@ -65,7 +65,7 @@ def offer_of(row: CatalogRow) -> str:
 
 
 def make_plan(row: CatalogRow, cancelled: Callable[[], bool] = lambda: False) -> Offer:
-    """Ask the servers what a download fetches.
+    """Ask the servers for the files of a download, and return the plan.
 
     Raises OfflineError, DownloadError, and Cancelled.
     """
@@ -103,7 +103,7 @@ def _plain_file(row: CatalogRow, link: str, before: Plan | None) -> PlannedFile:
     name = file_name(link) if row.beside else target(row).name
     file = PlannedFile(name, link, sha256=known or (named[1] if named else ""))
     there = next((one for one in before.files if one.url == link), None) if before else None
-    # What the server told before a break.
+    # The server stated these before an earlier attempt was interrupted.
     return replace(file, size=there.size, etag=there.etag) if there else file
 
 

@@ -1,4 +1,4 @@
-"""Sizes of weights as the user reads them."""
+"""Sizes of weights as text for the user."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["bytes_text", "megabytes", "size_text"]
 
 
 def size_text(size_mb: float) -> str:
-    """Return the size of a model as text, such as ``34 kB``, ``9.5 MB`` or ``2.6 GB``; 0 is an unknown size."""
+    """Return the size of a model as text, such as ``34 kB``, ``9.5 MB`` or ``2.6 GB``; 0 means unknown."""
     if not size_mb:
         return "size unknown"
     if size_mb >= 1000:
@@ -19,9 +19,9 @@ def size_text(size_mb: float) -> str:
 
 
 def bytes_text(done: int, total: int | None) -> str:
-    """Return how many bytes of how many, such as ``120 of 375 MB``; ``120 MB`` where the total is not known.
+    """Return progress as text, such as ``120 of 375 MB``; ``120 MB`` if the total is unknown.
 
-    Where the whole has less than 1 MB, both are in kB.
+    If the total is less than 1 MB, both numbers are in kB.
     """
     small = (total or done) < 1e6
     here = _in_kilobytes(done) if small else f"{done / 1e6:.0f} MB"
@@ -31,7 +31,7 @@ def bytes_text(done: int, total: int | None) -> str:
 
 
 def megabytes(count: int) -> float:
-    """Return bytes as a row of the catalogue has them: in MB, and so exact that a small file is not one of 0 MB."""
+    """Convert bytes to MB for a row of the catalogue, with more digits for small files so that none has 0 MB."""
     return round(count / 1e6, 1 if count >= 1e6 else 6)
 
 

@@ -1,4 +1,4 @@
-"""One file from a server to the disk, from where an earlier try ended, with its hash while it is written."""
+"""The transfer of one file from a server to the disk. It continues earlier attempts, and hashes while writing."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from napari_foundseg.models.downloads.web import Answer, DroppedError, HttpStatu
 __all__ = ["Transfer", "transfer"]
 
 _CHUNK = 1 << 20
-#: Seconds before each further try after a lost connection; more are made as long as each brings bytes.
+#: Seconds to wait before each new attempt after a lost connection. An attempt that brings bytes resets the count.
 WAITS = (0.5, 2.0, 5.0)
-#: How web pages, and pointers in place of files, begin.
+#: First bytes of web pages, and of Git LFS pointers in place of files.
 _PAGE = re.compile(rb"\s*(<!doctype html|<html|<\?xml[^>]*>\s*<(html|error))", re.IGNORECASE)
 _POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 class _RestartError(Exception):
-    """What is here does not go with what the server has: the file is fetched from its beginning."""
+    """The part on the disk does not match the file on the server: it has to be fetched from the beginning."""
 
 
 @dataclass
 class Transfer:
-    """What a transfer needs besides the file.
+    """Callbacks and token of a transfer.
 
     Parameters
     ----------
@@ -43,11 +43,11 @@ class Transfer:
     reached : callable
         Called with the position in the file, in bytes.
     learned : callable
-        Called with the file when its size or version became known.
+        Called with the file after the server has stated its size or version.
     need : callable
-        Called with the number of bytes that are still to be written; raises OutputError where there is no room.
+        Called with the number of bytes still to be written; raises OutputError if the disk has no space for them.
     token : str or None
-        For the server that the address names, not for others.
+        Sent only to the server of the address, not to other servers that it redirects to.
     """
 
     cancelled: Callable[[], bool]
@@ -58,7 +58,7 @@ class Transfer:
 
 
 class _Part:
-    """The file that is written, with its hashes."""
+    """The incomplete file on the disk, with its hashes."""
 
     def __init__(self, path: Path, size: int | None, by: Transfer) -> None:
         self.path = path
@@ -69,7 +69,7 @@ class _Part:
         self.cut(os.fstat(self.file.fileno()).st_size)
 
     def cut(self, length: int) -> None:
-        """Keep the first bytes only, and hash them."""
+        """Truncate the file to its first bytes, and hash them."""
         self.position = 0
         self.sha256 = hashlib.sha256()
         self.git = hashlib.sha1(f"blob {self._size}\0".encode(), usedforsecurity=False)
@@ -81,7 +81,7 @@ class _Part:
             self._count(chunk)
 
     def write(self, chunk: bytes) -> None:
-        """Add bytes; OutputError where the disk is full, or the folder is gone."""
+        """Append bytes; raise OutputError if the disk is full or the folder was removed."""
         left = memoryview(chunk)
         while left:
             written = self.file.write(left)
@@ -92,7 +92,7 @@ class _Part:
             self.check_place()
 
     def check_place(self) -> None:
-        """Raise OutputError if the file is no longer where it was made."""
+        """Raise OutputError if the file is no longer at its path."""
         try:
             same = os.path.samestat(self.path.stat(), os.fstat(self.file.fileno()))
         except OSError:
@@ -108,16 +108,16 @@ class _Part:
 
 
 def transfer(file: PlannedFile, path: Path, by: Transfer, source: Path | None = None) -> str:
-    """Fetch a file, or copy it from `source`, and return its sha256; a part of an earlier try is continued.
+    """Fetch a file, or copy it from `source`, and return its sha256. The part of an earlier attempt is continued.
 
     Raises
     ------
     Cancelled
-        If `by.cancelled` said so; the part stays.
+        If `by.cancelled` returned True; the part is kept.
     DownloadError
-        If it cannot be fetched, or is not what it should be. The part stays where it is of use.
+        If the file cannot be fetched, or its content is wrong. The part is kept unless its content is wrong.
     OutputError
-        If it cannot be written; the part stays.
+        If the file cannot be written; the part is kept.
     """
     place = path.with_name(path.name + PART)
     with named_errors(path):
@@ -142,7 +142,7 @@ def transfer(file: PlannedFile, path: Path, by: Transfer, source: Path | None = 
 
 
 class _WrongBytesError(Exception):
-    """The bytes are not those of the file; none of them is of use."""
+    """The downloaded bytes are wrong; none of them can be used."""
 
 
 def _copy(source: Path, part: _Part) -> None:
@@ -155,7 +155,7 @@ def _copy(source: Path, part: _Part) -> None:
 
 
 def _fetch(file: PlannedFile, part: _Part, by: Transfer) -> PlannedFile:
-    """Fetch until all is here; return the file with the size and version that the server told."""
+    """Fetch until the file is complete; return it with the size and version that the server stated."""
     if file.size is not None and part.position > file.size:
         part.cut(0)
     furthest, tries, whole = part.position, 0, False
@@ -186,8 +186,8 @@ def _check_end(part: _Part, *, complete: bool) -> None:
 
 
 def _fetch_once(file: PlannedFile, part: _Part, by: Transfer, *, whole: bool) -> tuple[PlannedFile, bool]:
-    """Send one request and write what it brings; return the file as the server has it, and whether all is here."""
-    # Compressed answers have other positions.
+    """Send one request and write its bytes; return the file as the server states it, and whether it is complete."""
+    # In compressed answers the byte positions would differ from those in the file.
     headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
     start = 0 if whole or not _can_resume(file) else part.position
     if start:
@@ -231,12 +231,12 @@ def _take(file: PlannedFile, part: _Part, by: Transfer, answer: Answer, start: i
 
 
 def _can_resume(file: PlannedFile) -> bool:
-    """Tell whether another answer can be told to be of the same file, or the hash will tell."""
+    """Return whether a part can be continued: a version or a hash shows if the file on the server has changed."""
     return bool(file.etag or file.sha256)
 
 
 def _sent_range(answer: Answer, start: int) -> tuple[int, int | None]:
-    """Return where the body begins in the file, and the file's size; whatever number the answer has."""
+    """Return where the body begins in the file, and the file's size. Does not rely on the status code alone."""
     found = re.fullmatch(r"\s*bytes\s+(\d+)-(\d+)/(\d+|\*)\s*", answer.headers.get("Content-Range", ""))
     if found:
         return int(found[1]), None if found[3] == "*" else int(found[3])
@@ -247,7 +247,7 @@ def _sent_range(answer: Answer, start: int) -> tuple[int, int | None]:
 
 
 def _version(headers: Message) -> str:
-    """Return what If-Range may name: a strong ETag, or the date; empty where there is neither."""
+    """Return a value for the header If-Range: a strong ETag, else the date; empty if there is neither."""
     etag = headers.get("ETag", "").strip()
     return etag if etag.startswith('"') else headers.get("Last-Modified", "").strip()
 
@@ -272,7 +272,7 @@ def _unpacked(first: bytes, answer: Answer, *, packed: bool) -> Iterator[bytes]:
             yield first
         yield from answer.chunks
         return
-    # Though it was asked for as it is.
+    # The server compresses although the request excluded that.
     opened = zlib.decompressobj(47)
     try:
         yield opened.decompress(first)
@@ -286,7 +286,7 @@ def _unpacked(first: bytes, answer: Answer, *, packed: bool) -> Iterator[bytes]:
 
 
 def _check(file: PlannedFile, part: _Part) -> None:
-    """Raise _WrongBytesError if what is here is not the file."""
+    """Raise _WrongBytesError if size or hash differ from the expected ones."""
     found = part.sha256.hexdigest()
     again = "Nothing of it is kept. Download again; if that happens again, the file was replaced or a proxy changes it."
     if file.size is not None and part.position != file.size:

@@ -30,13 +30,13 @@ def verify(
     progress: Callable[[float, str], None] = _no_progress,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> str:
-    """Compare the weights of a model on the disk with the recorded hash; return the outcome as a sentence.
+    """Compare the hash of a model's weights on the disk with the recorded hash; return the outcome as a sentence.
 
-    Raises CheckpointError if they are missing, or not the ones that the catalogue names or that were here before.
+    Raises CheckpointError if the weights are missing, or differ from those of the catalogue or of the first use.
     """
     path = locate(row)
     if path is None:
-        # Which says what is missing.
+        # This raises an error that names the missing file.
         weights(row)
         raise CheckpointError(f"The weights of {row.name} are missing.")
     parts = weight_files(path)
@@ -64,7 +64,7 @@ def verify(
 
 
 def remove(row: CatalogRow) -> str:
-    """Remove a model's entry and its download; return a sentence about what was deleted and what stays.
+    """Remove a model's entry and its download; return a sentence about the files that were deleted or kept.
 
     Raises ModelNotFoundError if there is nothing to remove, ModelInUseError if another model needs it, and OutputError
     if it cannot be deleted.
@@ -89,7 +89,7 @@ def remove(row: CatalogRow) -> str:
 
 
 def remove_part(row: CatalogRow) -> int:
-    """Delete the unfinished download of a model, and return how many bytes that were; OutputError if it cannot be."""
+    """Delete the unfinished download of a model, and return its size in bytes; OutputError if that fails."""
     state = model_state(row)
     if state.kind == "part":
         _delete(download_folder(row))
@@ -97,14 +97,14 @@ def remove_part(row: CatalogRow) -> int:
 
 
 def _needing(row: CatalogRow) -> list[str]:
-    """Return the user's models whose options name a model, such as adapters of it."""
+    """Return the names of the user's models that need a model, such as its adapters: their options contain its name."""
     return [
         other.name for other in user_rows().values() if other.name != row.name and row.name in other.options.values()
     ]
 
 
 def _sharing(row: CatalogRow, path: Path) -> list[str]:
-    """Return the user's other models with weights in a file or folder, or in the whole download."""
+    """Return the names of the user's other models that use the same file or folder, or the same download."""
     whole = download_folder(row) if path.is_relative_to(download_folder(row)) else path
     return [
         other.name
@@ -114,7 +114,7 @@ def _sharing(row: CatalogRow, path: Path) -> list[str]:
 
 
 def _let_go(row: CatalogRow) -> None:
-    """Unload the model: on Windows a file that is in use cannot be deleted."""
+    """Unload the model, since Windows cannot delete a file that is in use."""
     loading = sys.modules.get("napari_foundseg.models.loading")
     if loading is not None:
         loading.forget_model(row.name)

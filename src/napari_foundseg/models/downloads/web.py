@@ -1,4 +1,4 @@
-"""Requests to servers: the usual variables for proxies and certificates, limited redirects, errors in words."""
+"""HTTP requests with the usual variables for proxies and certificates, limited redirects, and readable errors."""
 
 from __future__ import annotations
 
@@ -34,30 +34,30 @@ __all__ = [
 
 _T = TypeVar("_T")
 _CHUNK = 1 << 18
-#: Seconds between two looks at whether to stop.
+#: Seconds between two checks whether to stop.
 _POLL = 0.1
-#: Chunks that may wait to be written.
+#: Largest number of chunks in the queue before they are written.
 _WAITING = 16
-#: Programs name a file of certificates in one of these; OpenSSL itself reads SSL_CERT_FILE and SSL_CERT_DIR.
+#: Variables with a file of certificates. OpenSSL does not read these, only SSL_CERT_FILE and SSL_CERT_DIR.
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _PORTS = {"http": 80, "https": 443}
 
 
 class DroppedError(DownloadError):
-    """A connection that ended early, or a server that is busy; the same request may succeed now."""
+    """A connection ended early, or a server is busy; the same request may succeed if it is sent again."""
 
 
 class HttpStatusError(DownloadError):
-    """A server that refused a request.
+    """A server refused a request.
 
     Parameters
     ----------
     message : str
-        In words.
+        The message for the user.
     status : int
-        Its number.
+        The HTTP status code.
     headers : Message
-        Of the answer.
+        Headers of the answer.
     """
 
     def __init__(self, message: str, status: int, headers: Message) -> None:
@@ -67,14 +67,14 @@ class HttpStatusError(DownloadError):
 
 
 def timeout() -> float:
-    """Return after how many seconds without a byte a server counts as lost: FOUNDSEG_TIMEOUT, or 30."""
+    """Return the seconds without a byte after which a connection counts as lost: FOUNDSEG_TIMEOUT, or 30."""
     with suppress(ValueError):
         return max(0.1, float(os.environ.get("FOUNDSEG_TIMEOUT") or 30.0))
     return 30.0
 
 
 def certificates() -> ssl.SSLContext:
-    """Return the context of secure connections: the system's certificates, and those that the variables name."""
+    """Return the SSL context of secure connections: the system's certificates, and those that the variables name."""
     context = ssl.create_default_context()
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", *_BUNDLES):
         if (place := os.environ.get(name)) and not Path(place).exists():
@@ -86,7 +86,7 @@ def certificates() -> ssl.SSLContext:
         except (OSError, ssl.SSLError) as error:
             raise DownloadError(f"The certificates in {place} cannot be read: {error}.") from error
     if not context.get_ca_certs() and not any(map(os.environ.get, ("SSL_CERT_FILE", "SSL_CERT_DIR", *_BUNDLES))):
-        # Python of python.org has none of its own on macOS.
+        # On macOS, Python from python.org comes without certificates.
         with suppress(ImportError):
             import certifi
 
@@ -95,7 +95,7 @@ def certificates() -> ssl.SSLContext:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Redirects of which none leads to an unsafe scheme, or takes a token to another server."""
+    """Follows redirects, but none to an insecure scheme, and sends the token to no other server."""
 
     max_redirections = 10
     max_repeats = 2
@@ -118,18 +118,18 @@ def _origin(url: Any) -> tuple[str, str | None, int | None]:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer whose body is read in another thread.
+    """An answer; a background thread reads its body.
 
     Parameters
     ----------
     status : int
-        Its number.
+        The HTTP status code.
     headers : Message
         Its headers.
     url : str
-        Where redirects led to.
+        The address after all redirects.
     chunks : iterator of bytes
-        Its body; raises DroppedError where the connection ends early, as far as the answer tells.
+        Its body. Raises DroppedError if the connection ends early and the answer shows that bytes are missing.
     """
 
     status: int
@@ -139,9 +139,9 @@ class Answer:
 
 
 class Request:
-    """A request, in a with statement that yields its `Answer`; `cancelled` is looked at whatever the server does.
+    """A request. As a context manager it returns its `Answer`. It can be cancelled even while the server is silent.
 
-    Raises Cancelled, DroppedError, HttpStatusError, and DownloadError for errors that another try would not cure.
+    Raises Cancelled, DroppedError, HttpStatusError, and DownloadError for errors that would happen again.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class Request:
         if token:
             asked.add_unredirected_header("Authorization", f"Bearer {token}")
         opener = urllib.request.build_opener(_Redirects(), urllib.request.HTTPSHandler(context=certificates()))
-        # A daemon: where a server is silent it ends after the timeout, and nobody waits for it.
+        # A daemon thread: if the server is silent, it ends after the timeout, and nothing waits for it.
         self._thread = threading.Thread(target=self._read, args=(opener, asked), daemon=True)
 
     def __enter__(self) -> Answer:
@@ -191,7 +191,7 @@ class Request:
                 return
 
     def _next(self) -> Any:
-        # Where names are looked up, the connection's own timeout does not count.
+        # The timeout of the connection does not include the lookup of the host's name.
         latest = time.monotonic() + self._timeout + 1
         while not self._cancelled():
             try:
@@ -207,7 +207,7 @@ class Request:
 
 
 def call_interruptibly(function: Callable[[], _T], cancelled: Callable[[], bool]) -> _T:
-    """Call a function in another thread, which is left alone where `cancelled` says so before it returns."""
+    """Call a function in a background thread; raise Cancelled, and abandon the thread, if `cancelled` returns True."""
     answers: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue()
 
     def call() -> None:
@@ -228,7 +228,7 @@ def call_interruptibly(function: Callable[[], _T], cancelled: Callable[[], bool]
 
 
 def untrusted_text(what: str) -> str:
-    """Return the message about a certificate; `what` begins with the server that has it."""
+    """Return the message about an untrusted certificate; `what` starts with the name of the server."""
     return (
         f"The certificate of {what}. If a proxy of your institution issues it, name its file of certificates in "
         "SSL_CERT_FILE or REQUESTS_CA_BUNDLE."
@@ -243,7 +243,7 @@ def _silent(url: str, seconds: float) -> DownloadError:
 
 
 def _named(error: Exception, url: str, seconds: float) -> Exception:
-    """Return an error in words: what was wanted, what happened, what to do."""
+    """Return an error with a message for the user: what failed, why, and how to go on."""
     if isinstance(error, DownloadError):
         return error
     if isinstance(error, urllib.error.HTTPError):

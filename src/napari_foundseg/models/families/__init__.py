@@ -1,6 +1,6 @@
-"""Table of model families: every module in a folder below this one is a family, named like its file.
+"""Table of model families: every module in a subfolder of this package is a family with the module's name.
 
-Reading the table imports no module; asking for one family imports that one only.
+Reading the table imports no module. Asking for one family imports only that one.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 __all__ = ["families", "family_module", "family_names", "family_title", "register_family"]
 
-#: Families outside this package: name and dotted path of the module.
+#: Families from other packages: name and dotted path of the module.
 _registered: dict[str, str] = {}
 
 
 def register_family(module: str) -> None:
-    """Add a family whose module is elsewhere.
+    """Add a family whose module is in another package.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def family_names() -> tuple[str, ...]:
 
 
 def family_module(name: str) -> FamilyModule:
-    """Import the module of a family; ModelNotFoundError if there is none of that name."""
+    """Import the module of a family; raise ModelNotFoundError if no family has that name."""
     modules = _modules()
     if name not in modules:
         named = ", ".join(f"{one} ({family_title(one)})" for one in family_names())
@@ -52,12 +52,12 @@ def family_module(name: str) -> FamilyModule:
 
 
 def family_title(name: str) -> str:
-    """Return what people call the models of a family, such as ``SAM-HQ``."""
+    """Return the title of a family's models, such as ``SAM-HQ``."""
     return family_module(name).FAMILY.title or name.replace("_", " ")
 
 
 def families() -> dict[str, FamilyModule]:
-    """Import all families; return their modules by name, those of the lowest rank first."""
+    """Import all families, and return their modules by name, in order of rank."""
     modules = {name: family_module(name) for name in family_names()}
     return dict(sorted(modules.items(), key=lambda item: item[1].FAMILY.rank))
 

@@ -1,1 +1,1 @@
-"""Reading model files without running anything in them."""
+"""Reading model files without running any code in them."""

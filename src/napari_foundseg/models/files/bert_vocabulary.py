@@ -1,4 +1,4 @@
-"""The vocabulary of BERT (``vocab.txt``), for files of networks that hold the numbers of its words only."""
+"""BERT's vocabulary (``vocab.txt``), for networks whose files hold only the numbers of its words."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from napari_foundseg.models.files.small_text import read_small_text
 __all__ = ["find_vocabulary", "read_vocabulary"]
 
 _FILE = "vocab.txt"
-#: The folder of the model whose vocabulary it is, which may lie beside the weights.
+#: Folder of the model that has this vocabulary; it may be next to the weights.
 _FOLDER = "bert-base-uncased"
 _HUB = "google-bert/bert-base-uncased"
 _SIGNS = ("[UNK]", "[CLS]", "[SEP]")
 
 
 def find_vocabulary(path: Path, title: str) -> Path:
-    """Return the vocabulary beside a file of weights, in its folder, or in one called ``bert-base-uncased`` there.
+    """Return the path of the vocabulary, in the folder of the weights or in its subfolder ``bert-base-uncased``.
 
-    Raises CheckpointError if there is none, which says what to get and where to put it.
+    Raises CheckpointError if there is none. The message says what to get and where to put it.
     """
     folder = path if path.is_dir() else path.parent
     for place in (folder / _FILE, folder / _FOLDER / _FILE):
@@ -33,9 +33,12 @@ def find_vocabulary(path: Path, title: str) -> Path:
 
 
 def read_vocabulary(path: Path, count: int, title: str) -> dict[str, int]:
-    """Return the number of each word; CheckpointError unless there are `count`, as the network knows them."""
+    """Return the number of each word.
+
+    Raises CheckpointError unless there are exactly `count` words, as in the network.
+    """
     try:
-        # A word may be a sign that other splitters take for the end of a line.
+        # Not `splitlines`: a word may be a character that it takes for the end of a line.
         lines = [line.rstrip("\r") for line in read_small_text(path).removesuffix("\n").split("\n")]
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read as a list of words ({error}). Get it again.") from error

@@ -1,6 +1,6 @@
-"""The pickle reader of weights: it calls nothing that a file names, and needs no more memory than the file is large.
+"""The pickle reader for weights: it calls nothing that a file names, and its memory is bounded by the file's size.
 
-It is Python's own, in Python: the one in C makes room for whatever number of objects a file claims.
+It is based on the pure-Python unpickler. The one in C allocates room for any number of objects that a file claims.
 """
 
 from __future__ import annotations
@@ -17,19 +17,22 @@ from napari_foundseg.models.files.safetensors_files import MOST_OF_NOTHING
 
 __all__ = ["BoundedUnpickler", "Callables", "Table", "check_sizes", "check_total", "named_leaves", "scan"]
 
-#: Of a pickle without the numbers of its tensors; the largest published ones have a tenth of it.
+#: Most steps of a pickle, not counting the numbers of its tensors. The largest published ones have a tenth of it.
 _MOST_STEPS = 1_000_000
-#: Values in containers that are looked at.
+#: Most values in containers.
 _MOST_PARTS = 300_000
 #: How deep containers may be nested.
 _DEEPEST = 100
-#: Bytes that tensors may need beyond twice their file.
+#: Bytes that tensors may need beyond twice the size of their file.
 _SLACK = 1 << 20
 _PLAIN_KEYS = (str, bytes, int, float, bool, type(None))
 
 
 class Callables:
-    """What a file may call. A file could write into a function or a class of ours, but not into this."""
+    """A function or class that a file may call.
+
+    A file could set attributes of a plain function or class of ours, but not of this object.
+    """
 
     __slots__ = ("_call",)
 
@@ -37,7 +40,7 @@ class Callables:
         self._call = call
 
     def __call__(self, *values: Any) -> Any:
-        """Call it."""
+        """Call the function or class."""
         return self._call(*values)
 
     def __setstate__(self, _state: Any) -> None:
@@ -45,10 +48,10 @@ class Callables:
 
 
 class Table(dict[Any, Any]):
-    """Stands for the dictionaries of collections, without their attributes."""
+    """Replacement for the dictionaries of `collections`, without their attributes."""
 
     def __init__(self, values: Any = (), *_more: Any) -> None:
-        # Those of Python 2 list their items.
+        # Python 2 pickles them with a list of their items.
         pairs = values if isinstance(values, list) else []
         super().__init__((_plain(pair[0]), pair[1]) for pair in pairs)
 
@@ -56,19 +59,19 @@ class Table(dict[Any, Any]):
 
 
 class BoundedUnpickler(pickle._Unpickler):
-    """Base class of the readers; `find_class` of a derived class says what stands for each name."""
+    """Base class of the readers; `find_class` of a subclass returns a safe replacement for each name."""
 
-    #: Of the base class.
+    #: Declared for type checkers; the base class sets them.
     stack: list[Any]
     pop_mark: Callable[[], list[Any]]
     dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what stands for a name."""
+        """Return the replacement for a name; the base class refuses all names."""
         raise pickle.UnpicklingError(f"{module}.{name} does not belong in a file of weights")
 
     def get_extension(self, code: int) -> None:
-        """Refuse a name by its number in a table of this process."""
+        """Refuse an extension code, which stands for a name in a table of this process."""
         raise pickle.UnpicklingError(f"it names the extension {code}")
 
     def _set_item(self) -> None:
@@ -102,16 +105,19 @@ class BoundedUnpickler(pickle._Unpickler):
 
 
 def _plain(key: Any) -> Any:
-    """Return a key; the hash of nested tuples that share their parts would take any time."""
+    """Return a key if it is a plain value or a flat tuple; refuse all others.
+
+    Hashing nested tuples that share their parts could take forever.
+    """
     if isinstance(key, _PLAIN_KEYS) or (isinstance(key, tuple) and all(isinstance(k, _PLAIN_KEYS) for k in key)):
         return key
     raise pickle.UnpicklingError(f"a key is a {type(key).__name__}")
 
 
 def scan(file: BytesIO | mmap.mmap) -> None:
-    """Raise UnpicklingError if the pickle at the position of a file is damaged, or has more steps than weights have.
+    """Raise UnpicklingError if the pickle at the position of a file is damaged, or has more steps than weights need.
 
-    The position stays as it was.
+    The position of the file stays as it was.
     """
     start = file.tell()
     try:
@@ -125,9 +131,9 @@ def scan(file: BytesIO | mmap.mmap) -> None:
 
 
 def named_leaves(content: Any, kind: type[Any]) -> dict[str, Any]:
-    """Return the objects of a kind in nested containers, under names joined by dots.
+    """Return the objects of a type in nested containers, under names joined by dots.
 
-    Raises UnpicklingError if containers are nested too deep, hold themselves, or share parts without bound.
+    Raises UnpicklingError if containers are nested too deep, contain themselves, or have too many parts.
     """
     found: dict[str, Any] = {}
     waiting = [("", content, 0)]
@@ -147,7 +153,10 @@ def named_leaves(content: Any, kind: type[Any]) -> dict[str, Any]:
 
 
 def check_sizes(name: str, shape: Any) -> tuple[int, ...]:
-    """Return a tensor's shape; UnpicklingError if it is none, or claims rows of nothing."""
+    """Return a tensor's shape as a tuple.
+
+    Raises UnpicklingError if it is not a shape, or if a tensor without numbers claims a huge dimension.
+    """
     if not isinstance(shape, list | tuple) or not all(isinstance(n, int) and 0 <= n < 2**48 for n in shape):
         raise pickle.UnpicklingError(f"the shape of {name} is {shape!r:.80}")
     if len(shape) > 32 or (not prod(shape) and max(shape) > MOST_OF_NOTHING):
@@ -156,7 +165,7 @@ def check_sizes(name: str, shape: Any) -> tuple[int, ...]:
 
 
 def check_total(needed: int, size: int) -> None:
-    """Raise UnpicklingError if tensors need more memory than their file of `size` bytes can hold."""
+    """Raise UnpicklingError if tensors need more memory than a file of `size` bytes can fill."""
     if needed > 2 * size + _SLACK:
         raise pickle.UnpicklingError(
             f"its tensors would take {needed / 1e6:.0f} MB, and the file has {size / 1e6:.1f} MB"

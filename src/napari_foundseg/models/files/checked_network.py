@@ -1,4 +1,4 @@
-"""Networks whose tensors must be exactly those of a file: found in it whatever surrounds them, checked, and loaded."""
+"""Networks whose tensors must be exactly those of a file: found under any prefix, checked, and loaded."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 
 __all__ = ["check_network", "load_network", "without_counts", "without_prefix"]
 
-#: Makes a network of the shapes of its tensors.
+#: Makes a network from the shapes of its tensors.
 Maker = Callable[[Mapping[str, tuple[int, ...]]], "nn.Module"]
 
 
 def without_prefix(tensors: Mapping[str, Any], mark: str) -> dict[str, Any]:
-    """Return tensors without what training scripts put before their names; none if `mark` is not the end of one."""
+    """Return tensors without the prefix that training scripts put before their names.
+
+    The prefix is found by the tensor whose name ends with `mark`. The result is empty if there is none.
+    """
     named = next((name for name in tensors if name == mark or name.endswith(f".{mark}")), None)
     if named is None:
         return {}
@@ -35,9 +38,9 @@ def without_counts(tensors: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_network(path: Path, make: Maker, shapes: Mapping[str, tuple[int, ...]], title: str) -> nn.Module:
-    """Return the network of shapes without its numbers, on the meta device.
+    """Return a network with these shapes and without its numbers, on the meta device.
 
-    Raises CheckpointError if a network cannot be made of them, is larger than the file, or needs other tensors.
+    Raises CheckpointError if the shapes do not make a network, or if it is larger than the file or needs other tensors.
     """
     try:
         outline = network_outline(path, partial(make, shapes), shapes)
@@ -54,7 +57,10 @@ def check_network(path: Path, make: Maker, shapes: Mapping[str, tuple[int, ...]]
 
 
 def load_network(path: Path, make: Maker, mark: str, title: str, device: str) -> tuple[nn.Module, dict[str, Any]]:
-    """Return the network of a file and the shapes of its tensors; CheckpointError as `check_network`."""
+    """Return the network of a file and the shapes of its tensors.
+
+    Raises CheckpointError as `check_network` does.
+    """
     tensors = without_prefix(read_tensors(path), mark)
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
     check_network(path, make, shapes, title)

@@ -1,9 +1,9 @@
-"""Reading files of weights without running anything that they hold.
+"""Reading files of weights without running any code in them.
 
 A ``.pth``, ``.pt``, ``.ckpt``, ``.bin`` or ``.pkl`` is a pickle: a program that builds objects and can call any
-function. `torch_pickles` and `numpy_pickles` read them with a reader that calls nothing, and build tensors, arrays and
-plain containers alone. Objects of packages that write checkpoints (a Lightning module's options, say) are left empty; a
-file that names anything else is refused.
+function. `torch_pickles` and `numpy_pickles` use a reader that calls nothing, and build only tensors, arrays and plain
+containers. Objects of packages that write checkpoints (a Lightning module's options, say) are left empty. A file that
+names anything else is refused.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 
 __all__ = ["check", "describe", "read_config", "read_facts", "read_shapes", "read_tensors"]
 
-#: JSON files that say what a folder of weights is: transformers' and ours.
+#: JSON files that describe a folder of weights: transformers' and ours.
 _CONFIGS = ("config.json", "foundseg.json")
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """Read every tensor of a weights file or folder, on the CPU.
 
-    Raises CheckpointError if it is damaged, holds code, or is something else; the message says which.
+    Raises CheckpointError if a file is damaged, holds code, or does not hold weights; the message says which.
     """
     tensors: dict[str, torch.Tensor] = {}
     for file in _files(path):
@@ -51,7 +51,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Read names and shapes of the tensors of a file or folder; CheckpointError as `read_tensors`."""
+    """Read the names and shapes of the tensors of a file or folder; raises CheckpointError as `read_tensors`."""
     shapes: dict[str, tuple[int, ...]] = {}
     for file in _files(path):
         shapes |= read_header(file)[0] if is_safetensors(file) else _pickled_shapes(file)
@@ -59,9 +59,9 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Read what a folder of weights, or the header of a safetensors file, says of itself.
+    """Read the JSON file that describes a folder of weights, or the metadata of a safetensors file.
 
-    Raises CheckpointError if that is not JSON.
+    The result is empty for other files. Raises CheckpointError if the content is not JSON.
     """
     if not path.is_dir():
         return dict(read_header(path)[1]) if is_safetensors(path) else {}
@@ -74,9 +74,10 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def read_facts(path: Path, name: str) -> Any:
-    """Read what a pickled file of torch holds under a name beside its tensors: numbers, texts, lists and tables.
+    """Read the value that a pickled file of torch holds under a name next to its tensors.
 
-    None for other files, and for what is nothing of these. Raises CheckpointError as `read_tensors`.
+    The value is made of numbers, texts, lists and tables. The result is None for other values and other files. Raises
+    CheckpointError as `read_tensors`.
     """
     if not path.is_file() or is_safetensors(path) or is_array_pickle(path):
         return None
@@ -85,7 +86,7 @@ def read_facts(path: Path, name: str) -> Any:
 
 
 def describe(path: Path) -> str:
-    """Say what a file is that holds no weights, such as ``is a web page (HTML) …``, to follow its name."""
+    """Return a description of a file without weights, such as ``is a web page (HTML) …``, to follow its name."""
     try:
         with path.open("rb") as file:
             head = file.read(512)
@@ -120,9 +121,9 @@ _OTHERS = {b"\x89PNG": "a picture (PNG)", b"\xff\xd8\xff": "a picture (JPEG)", b
 
 
 def check(path: Path, expected: Mapping[str, Any], found: Mapping[str, Any], what: str) -> None:
-    """Make sure that a checkpoint has the tensors that a network needs.
+    """Raise CheckpointError if tensors of a network are missing in a checkpoint, unknown, or of another shape.
 
-    Raises CheckpointError naming the first that are missing, unknown or of another shape.
+    The message names the first of them; `what` is the name of the network in it.
     """
     missing = [name for name in expected if name not in found]
     unknown = [name for name in found if name not in expected]
@@ -165,7 +166,7 @@ def _pickled_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 @contextmanager
 def _named_errors(path: Path) -> Iterator[None]:
-    """Say what a file is of which the pickle readers refused something; nothing of it was run."""
+    """Convert errors of the pickle readers to CheckpointErrors that describe the file. Nothing in it was run."""
     try:
         yield
     except MemoryError:
@@ -177,7 +178,7 @@ def _named_errors(path: Path) -> Iterator[None]:
         ) from error
     except pickle.UnpicklingError as error:
         raise CheckpointError(f"{path} {_of_a_pickle(path)} ({error}).") from error
-    except Exception as error:  # whatever a damaged file makes of the unpickler, it is a damaged file
+    except Exception as error:  # in the unpickler, a damaged file can raise any error
         raise CheckpointError(f"{path} {describe(path)}.") from error
 
 

@@ -1,7 +1,7 @@
-"""Names of classes beside weights that do not hold them: ``classes.json``, and the data set that a README names.
+"""Class names next to weights that do not hold them: ``classes.json``, or the data set that a README names.
 
-``classes.json`` is a list of names by number, or a table with ``classes`` and, for a network that also tells views
-apart, ``views``: for each view by number its name and the classes that it can show.
+``classes.json`` is a list of names by number, or a table with ``classes``. For a network that also recognises views,
+the table has ``views``: in the order of their numbers, the name of each view and the classes that it can show.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _FILE = "classes.json"
 
 
 class ClassNames(NamedTuple):
-    """What a folder says of classes; empty where it says nothing."""
+    """Names of classes and views in a folder; empty where it has none."""
 
     classes: tuple[str, ...] = ()
     """Their names, by number."""
@@ -30,9 +30,9 @@ class ClassNames(NamedTuple):
 
 
 def names_beside(folder: Path, classes: int, views: int = 0) -> ClassNames:
-    """Return what a folder says of the classes of a network that tells so many classes and views apart.
+    """Return a folder's names for a network with this number of classes and views.
 
-    Raises CheckpointError if it names other numbers of them, or a view with a class that there is not.
+    Raises CheckpointError if the folder has another number of them, or a view with an unknown class.
     """
     if not (folder / _FILE).is_file():
         return ClassNames(_of_data_set(folder, classes))
@@ -46,7 +46,7 @@ def names_beside(folder: Path, classes: int, views: int = 0) -> ClassNames:
             f'{folder / _FILE} must hold a list of names, or a table with "classes" (a list of names) and "views" '
             "(for each view the list of its classes)."
         )
-    # A network with one class does not tell the background as one.
+    # A network with one class has no class for the background.
     names = names[1:] if classes == 1 and len(names) == 2 else names
     for what, named, told in (("classes", names, classes), ("views", sets, views)):
         if named and len(named) != told:
@@ -61,7 +61,7 @@ def _are_names(value: Any) -> bool:
 
 
 def _of_data_set(folder: Path, classes: int) -> tuple[str, ...]:
-    """Return the names of the data set that a README names, if it has as many."""
+    """Return the class names of the data set in a folder's README; empty unless there are `classes` of them."""
     try:
         text = read_small_text(folder / "README.md")
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""CLIP models on this computer, for files that hold a part of a network that works on CLIP's."""
+"""CLIP models that are installed, for files that hold only the part of a network that uses CLIP's features."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["clip_folders"]
 
 
 def clip_folders() -> Iterator[tuple[CatalogRow, Path]]:
-    """Return the CLIP models of the catalogue that are here, and their folders."""
+    """Yield the rows of the catalogue whose CLIP is installed as a folder, with that folder."""
     for row in catalog().values():
         if row.family == "clip" and row.options.get("architecture") == "CLIPModel":
             path = locate(row)

@@ -1,4 +1,4 @@
-"""CLIPSeg's decoder as its authors publish it (``rd64-uni-refined.pth``), and the CLIP whose features it works on."""
+"""CLIPSeg's decoder as its authors publish it (``rd64-uni-refined.pth``), and the CLIP that it takes features from."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ __all__ = ["clip_for", "decoder_network", "decoder_size", "is_decoder", "own_nam
 
 Shapes = Mapping[str, tuple[int, ...]]
 _MARKS = {"film_mul.weight", "film_add.weight", "reduces.0.weight", "blocks.0.self_attn.in_proj_weight"}
-#: Authors' names and those of transformers' decoder.
+#: Parts of the authors' names, and transformers' names for them.
 _NAMES = {"trans_conv": "transposed_convolution", "linear1": "mlp.fc1", "linear2": "mlp.fc2", "norm1": "layer_norm1",
           "norm2": "layer_norm2", "blocks": "layers"}  # fmt: skip
-#: As the published decoders were trained; shapes do not tell.
+#: Settings of the published decoders, which shapes do not show.
 _LAYERS_TAKEN = [3, 6, 9]
 _HEADS = 4
 _WIDTH_OF_HEAD = 64
 
 
 def own_names(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the decoder's tensors by the authors' names, without what a training puts before them."""
+    """Return the decoder's tensors under the authors' names, without the prefix that training adds."""
     plain = {name.removeprefix("module."): value for name, value in tensors.items()}
-    # One layer is left over from other experiments, and is not run.
+    # `reduce` is left over from the authors' experiments and is not used.
     return {name: value for name, value in plain.items() if not name.startswith(("reduce.", "clip_model.", "model."))}
 
 
 def is_decoder(names: Mapping[str, Any]) -> bool:
-    """Tell whether a file is such a decoder."""
+    """Return whether tensors are those of CLIPSeg's decoder, by their names."""
     return {name.removeprefix("module.") for name in names} >= _MARKS
 
 
 def decoder_size(shapes: Shapes) -> tuple[int, int, int]:
-    """Return the width of the features that a decoder takes, that of texts, and the side of a patch."""
+    """Return the widths of the features and of the text embeddings that a decoder takes, and the side of a patch."""
     if "trans_conv.weight" in shapes:
         patch = shapes["trans_conv.weight"][-1]
     else:
@@ -51,9 +51,10 @@ def decoder_size(shapes: Shapes) -> tuple[int, int, int]:
 
 
 def clip_for(path: Path, shapes: Shapes, said: str) -> dict[str, str]:
-    """Return what a row keeps of the CLIP that a decoder works on; CheckpointError if none is here, or it does not fit.
+    """Return the options of a row that name the CLIP of a decoder.
 
-    `said`: what the user chose, the name of a model or the path of a folder or file; empty: the first that fits.
+    `said` is the user's choice: the name of a model, or the path of a folder or file. If it is empty, the first CLIP
+    that fits is taken. Raises CheckpointError if no CLIP is available, or the chosen one does not fit.
     """
     wanted = decoder_size(shapes)
     if said:
@@ -79,7 +80,10 @@ def clip_for(path: Path, shapes: Shapes, said: str) -> dict[str, str]:
 
 
 def decoder_network(path: Path, options: Mapping[str, Any]) -> Any:
-    """Return transformers' CLIPSeg of a decoder and its CLIP; CheckpointError if one is absent, or they do not fit."""
+    """Return transformers' CLIPSeg with the weights of a decoder and of its CLIP.
+
+    Raises CheckpointError if one of them is missing, or they do not fit.
+    """
     from transformers import CLIPSegConfig
 
     place = _clip_of(path, options)
@@ -103,7 +107,10 @@ def decoder_network(path: Path, options: Mapping[str, Any]) -> Any:
 
 
 def tokens_for(path: Path, options: Mapping[str, Any]) -> Any:
-    """Return the tokenizer of a decoder's CLIP, or of another CLIP that is here where it is a file alone."""
+    """Return the tokenizer of a decoder's CLIP.
+
+    If that CLIP has no tokenizer, return the one of another CLIP that is installed: all of them split texts alike.
+    """
     place = _clip_of(path, options)
     folder = place if place.is_dir() else place.parent
     if any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
@@ -128,12 +135,12 @@ def _clip_of(path: Path, options: Mapping[str, Any]) -> Path:
 
 
 def _folder_of(place: Path) -> Path:
-    """Return the folder of a file that is one of transformers'."""
+    """Return the folder of a file if that is a folder of transformers; else the path itself."""
     return place.parent if place.is_file() and (place.parent / "config.json").is_file() else place
 
 
 def _size_of(place: Path) -> tuple[int, int, int] | None:
-    """Return width of features, width of texts and side of patches of a CLIP; None if it is none."""
+    """Return a CLIP's width of features, width of text embeddings and side of patches; None if it is not a CLIP."""
     if place.is_dir():
         content = read_json(place / "config.json") if (place / "config.json").is_file() else {}
         if not isinstance(content, dict) or content.get("model_type") != "clip":
@@ -147,7 +154,7 @@ def _size_of(place: Path) -> tuple[int, int, int] | None:
 
 
 def _clip_parts(place: Path) -> tuple[dict[str, Any], Mapping[str, Any]]:
-    """Return the configurations of a CLIP's two networks, and its tensors."""
+    """Return the settings of a CLIP's two networks, and its tensors."""
     if place.is_dir():
         config, tensors = config_and_tensors(place)
         return {
@@ -183,7 +190,7 @@ def _from_shapes(shapes: Shapes) -> dict[str, Any]:
         "vocab_size": words,
         "max_position_embeddings": shapes["text_model.embeddings.position_embedding.weight"][0],
     }
-    # The last token of a text has the largest number.
+    # With 2, transformers takes the token with the largest number as the end of a text.
     return {
         "text_config": {**parts["text"], **text, "eos_token_id": 2},
         "vision_config": {**parts["vision"], "patch_size": patch, "image_size": math.isqrt(places) * patch},
@@ -192,7 +199,7 @@ def _from_shapes(shapes: Shapes) -> dict[str, Any]:
 
 
 def _renamed(own: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a decoder's tensors by the names of transformers."""
+    """Return a decoder's tensors under transformers' names; joint projections are split into q, k and v."""
     found: dict[str, Any] = {}
     for name, value in own.items():
         new = "decoder." + ".".join(_NAMES.get(part, part) for part in name.split("."))

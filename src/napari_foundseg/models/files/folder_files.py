@@ -1,7 +1,7 @@
-"""The JSON files of a folder of transformers, read and judged here before transformers sees any of them.
+"""The JSON files of a folder of transformers, read and checked here before transformers reads them.
 
-Nothing that a folder brings along is run: neither code of its own, which transformers would ask about on the terminal,
-nor kernels from the hub, nor another place's weights.
+Nothing in a folder is run or fetched: neither code of its own (transformers would ask about that on the terminal), nor
+kernels from the hub, nor weights from another place.
 """
 
 from __future__ import annotations
@@ -18,26 +18,29 @@ from napari_foundseg.models.files.small_text import read_small_text
 
 __all__ = ["check_folder", "network_config", "read_json"]
 
-#: Other whole numbers of a config are smaller.
+#: Largest whole number in a configuration.
 _LARGEST = 2**31
-#: Keys that make transformers run what is not part of it.
+#: Keys that make transformers run code from elsewhere, and words for that code.
 _CODE = {"auto_map": "code of its own", "custom_pipelines": "code of its own", "kernel_config": "kernels from the hub",
          "use_kernels": "kernels from the hub"}  # fmt: skip
 _IMPLEMENTATION = re.compile(r"_*(attn|attention|experts)_implementation(_internal|_autoset)?")
-#: Implementations that are torch's own; others are kernels from the hub or of another package.
+#: Implementations that are accepted; others are kernels from the hub or from another package.
 _OF_TORCH = {None, False, True, "", "eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3"}
-#: Keys of networks of timm that name files and places, and whether others' weights are wanted.
+#: Keys of timm networks that name files or addresses, or ask for pretrained weights.
 _PLACES = {"checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "model_args", "cache_dir", "hf_hub_id"}
-#: Arguments of networks of timm that name nothing.
+#: Arguments of timm networks that name no files or addresses.
 _TIMM_ARGUMENTS = {"in_chans", "features_only", "out_indices"}
-#: Keys that count layers, by which a network is made without end.
+#: Keys that count layers. A huge count would take forever to build.
 _COUNT = re.compile(r"depths?|num_.*(layers|blocks|levels|stages)|.*_layers|.*_depths?|layers|num_layers")
-#: Left out: weights are read as float32 whatever they are stored as, and implementations are torch's choice.
+#: Keys that are left out, because weights are read as float32 whatever their stored precision.
 _DROPPED = {"dtype", "torch_dtype"}
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; CheckpointError if it is none, too large, or nested too deep."""
+    """Return the content of a JSON file.
+
+    Raises CheckpointError if it is not JSON, too large, or nested too deep.
+    """
     try:
         return json.loads(read_small_text(path))
     except RecursionError as error:
@@ -47,7 +50,7 @@ def read_json(path: Path) -> Any:
 
 
 def check_folder(path: Path) -> None:
-    """Raise CheckpointError if a file of a folder names code, kernels of the hub, or numbers that are packed."""
+    """Raise CheckpointError if a file of a folder names code, kernels from the hub, or quantised weights."""
     if not path.is_dir():
         return
     for file in sorted(path.glob("*.json")):
@@ -58,9 +61,9 @@ def check_folder(path: Path) -> None:
 
 
 def network_config(path: Path, tensors: int) -> dict[str, Any]:
-    """Return ``config.json`` without what only asks for other numbers or implementations.
+    """Return ``config.json`` without settings that only choose a precision or an implementation.
 
-    Raises CheckpointError if it is not a table, names what `check_folder` refuses, or more layers than there are
+    Raises CheckpointError if it is not a table, if `check_folder` refuses it, or if it names more layers than there are
     `tensors`.
     """
     check_folder(path)
@@ -75,7 +78,7 @@ def network_config(path: Path, tensors: int) -> dict[str, Any]:
 
 
 def _entries(file: Path, content: Any, depth: int = 0) -> Iterator[tuple[str, Any, Mapping[str, Any]]]:
-    """Yield keys, values and what they are in, at any depth."""
+    """Yield each key, its value and the table that holds it, at any depth."""
     if depth > 30:
         raise CheckpointError(f"{file} is nested too deep. Get the folder again.")
     if isinstance(content, Mapping):
@@ -105,9 +108,9 @@ def _check_entry(file: Path, key: str, value: Any) -> None:
 
 
 def _without_facts_of_timm(content: Any) -> Any:
-    """Return settings without what transformers keeps of a network of timm, but does not use to make it.
+    """Return settings without ``pretrained_cfg`` of timm networks, which transformers stores but does not use.
 
-    Its plain arguments are kept; others stay, so that they are refused.
+    All other settings stay, so that dangerous ones are refused.
     """
     if isinstance(content, list):
         return [_without_facts_of_timm(value) for value in content]
@@ -142,7 +145,7 @@ def _check_setting(file: Path, key: str, value: Any, tensors: int) -> None:
 
 
 def _stripped(content: Any) -> Any:
-    """Return settings without the dropped ones, and with networks of timm that fetch nothing."""
+    """Return settings without those that are left out, and with timm networks that fetch nothing."""
     if isinstance(content, list):
         return [_stripped(value) for value in content]
     if not isinstance(content, dict):

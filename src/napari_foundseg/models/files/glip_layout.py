@@ -1,4 +1,4 @@
-"""Names of GLIP's tensors in its authors' files and in mmdetection's, as those of the network here."""
+"""The names of our GLIP network for the tensors in its authors' files and in mmdetection's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["own_names", "own_shapes", "own_tensors"]
 
 _BERT = "language_backbone.body.model."
-#: By a tensor that only files of the layout have: beginnings of names, and what they are here.
+#: Prefixes in each layout and their replacements here. The key is a tensor that only files of that layout have.
 _LAYOUTS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "bbox_head.head.dot_product_projection_text.weight": (
         ("backbone.", "picture."),
@@ -37,7 +37,7 @@ _LAYOUTS: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("rpn.head.", "head."),
     ),
 }
-#: Parts of names within them in the authors' files.
+#: Inner parts of the authors' names, and their replacements here.
 _PARTS = (
     (".attn.", ".attn.w_msa."),
     (".mlp.fc1.", ".ffn.layers.0.0."),
@@ -45,17 +45,17 @@ _PARTS = (
     (".DyConv.", ".dyconvs."),
     (".AttnConv.", ".attnconv."),
 )
-#: What serves training, or is computed.
+#: Tensors that only serve training, or are computed.
 _UNUSED = ("head.cls_logits.", "rpn.anchor_generator.", "words.embeddings.position_ids", "words.pooler.")
 
 
 def own_shapes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    """Return shapes as the tensors of the network here have them; none if they are of neither layout."""
+    """Return the shapes that our network's tensors have, under its names; empty if they are of neither layout."""
     return {name: () if _is_scale(name) and shape == (1,) else shape for name, shape in own_names(shapes).items()}
 
 
 def own_names(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """Return tensors, or their shapes, by the names of the network here; none if they are of neither layout."""
+    """Return tensors, or their shapes, under the names of our network; empty if they are of neither layout."""
     for mark, beginnings in _LAYOUTS.items():
         if found := without_prefix(tensors, mark):
             named = {_own_name(name, beginnings, authors=mark.startswith("rpn.")): one for name, one in found.items()}
@@ -64,7 +64,7 @@ def own_names(tensors: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def own_tensors(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return tensors as the network here takes them."""
+    """Return tensors under the names of our network, in its shapes and order, and in float32."""
     own = own_names(tensors)
     authors = any(name.endswith("rpn.head.log_scale") for name in tensors)
     found = {}
@@ -77,7 +77,7 @@ def own_tensors(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def _is_scale(name: str) -> bool:
-    """Tell the factor of a level's boxes, a number that the authors keep as a row of one."""
+    """Return whether a tensor is the scale of a level's boxes: a scalar here, a row of one number for the authors."""
     return name.startswith("head.scales.")
 
 
@@ -94,10 +94,10 @@ def _own_name(name: str, beginnings: tuple[tuple[str, str], ...], *, authors: bo
 
 
 def _by_channel(values: torch.Tensor) -> torch.Tensor:
-    """Order the inputs of a merging of four neighbours by channel.
+    """Reorder the inputs of a layer that merges four neighbours, to go by channel.
 
-    The authors have neighbour by neighbour: that at (0, 0), (1, 0), (0, 1) and (1, 1); the network here has channel by
-    channel, the neighbours row by row.
+    The authors go neighbour by neighbour, in the order (0, 0), (1, 0), (0, 1), (1, 1). Our network goes channel by
+    channel, with the neighbours row by row.
     """
     neighbours: torch.Tensor = values.unflatten(-1, (4, -1))[..., [0, 2, 1, 3], :]
     return neighbours.transpose(-1, -2).flatten(-2)

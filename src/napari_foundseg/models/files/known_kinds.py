@@ -1,6 +1,6 @@
-"""What files and folders are that hold a model, but none that is read here: told by their other files.
+"""Descriptions of models that cannot be read as weights, based on the other files in their folder.
 
-Nothing of them is read as weights, and nothing runs.
+Their weights are not read, and nothing in them is run.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ __all__ = ["holds_network", "is_onnx", "kind_of_files", "onnx_file"]
 
 #: Fields that may follow the version in an ONNX file, as protobuf writes them.
 _AFTER_VERSION = (0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42, 0x72, 0xA2)
-#: Newest version of ONNX's format that is told from other files.
+#: Newest version of ONNX's format that is recognised.
 _NEWEST_ONNX = 0x20
-#: Packages whose networks are stored as objects, and what people call them.
+#: Prefixes of class names in files that store a whole YOLO network as an object.
 _YOLO = ("models.yolo", "models.common", "yolov5", "yolov6")
 
 
 def kind_of_files(path: Path, error: Exception | None = None) -> str:
-    """Say what a file or folder is, to follow its name; empty if it is none of those that are known.
+    """Return a description that follows the name of a file or folder in a message; empty if its kind is unknown.
 
     Parameters
     ----------
     path : Path
-        The file or folder, or a file of it.
+        The file or folder, or a file in it.
     error : Exception, optional
-        Why its weights could not be read.
+        Error that reading its weights raised.
     """
     if path.is_file() and _is_exported_program(path):
         return (
@@ -55,14 +55,14 @@ def kind_of_files(path: Path, error: Exception | None = None) -> str:
 
 
 def is_onnx(head: bytes) -> bool:
-    """Tell an ONNX model by its first bytes: the format's version, then the first field of a model."""
+    """Return whether first bytes are those of an ONNX model: the format's version, then the first field of a model."""
     return len(head) > 2 and head[0] == 0x08 and 3 <= head[1] <= _NEWEST_ONNX and head[2] in _AFTER_VERSION
 
 
 def onnx_file(path: Path) -> Path | None:
-    """Return the file of an ONNX model, of a folder its only one; None if there is none.
+    """Return the file of an ONNX model, or the only one in a folder; None if there is none.
 
-    Of a package of bioimage.io, too: it says how its network is used.
+    Also None for a package of bioimage.io, which describes how its own network is used.
     """
     if path.is_dir():
         if is_package(path):
@@ -73,7 +73,7 @@ def onnx_file(path: Path) -> Path | None:
 
 
 def holds_network(path: Path) -> bool:
-    """Tell whether a file or folder holds a network as a whole, not weights for one of ours: ONNX or bioimage.io's."""
+    """Return whether a file or folder holds a whole network (ONNX or bioimage.io's), not weights for one of ours."""
     return onnx_file(path) is not None or is_package(path)
 
 
@@ -96,7 +96,7 @@ def _is_onnx_file(path: Path) -> bool:
 
 
 def _of_folder(folder: Path) -> str:
-    """Say what a folder is by the files that describe it."""
+    """Return the description of a folder by the files that it holds besides weights; empty if its kind is unknown."""
     if any((folder / "configs" / name).is_file() for name in ("inference.json", "metadata.json", "inference.yaml")):
         title = _facts(folder / "configs" / "metadata.json").get("name")
         named = f" ({title})" if isinstance(title, str) and title else ""
@@ -122,7 +122,7 @@ def _of_several_onnx(folder: Path) -> str:
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    """Return what a JSON file says, empty if it is none."""
+    """Return the table in a JSON file; empty if there is none."""
     try:
         found = json.loads(read_small_text(path))
     except (OSError, ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Bounds of networks before they are made: what a file describes must not be larger than what it holds."""
+"""Bounds that are checked before a network is made: it must not be larger than its weights can fill."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_network_size", "network_outline"]
 
-#: Numbers beyond twice the file's: tables of positions that networks compute.
+#: Numbers allowed beyond twice those of the file, for tables of positions that networks compute.
 _SLACK = 1 << 22
 
 
@@ -30,13 +30,16 @@ def check_network_size(path: Path, make: Callable[[], nn.Module], shapes: Mappin
     make : callable
         Makes the network.
     shapes : mapping of str to tuple of int
-        Of the file's tensors.
+        Shapes of the file's tensors.
     """
     network_outline(path, make, shapes)
 
 
 def network_outline(path: Path, make: Callable[[], nn.Module], shapes: Mapping[str, tuple[int, ...]]) -> nn.Module:
-    """Return a network without its numbers, on the meta device; CheckpointError as `check_network_size`."""
+    """Return a network without its numbers, on the meta device.
+
+    Raises CheckpointError as `check_network_size` does.
+    """
     import torch
 
     from napari_foundseg.models.nets.meta_device import SmallNumbersOnCpu
@@ -59,7 +62,10 @@ def _too_large(path: Path, needed: int, numbers: int) -> str:
 
 @contextmanager
 def _counted(path: Path, tensors: int, numbers: int) -> Iterator[None]:
-    """Stop a network in the making, in this thread, that has more parts or numbers than weights can fill."""
+    """Stop making a network that has more modules, tensors or numbers than weights can fill.
+
+    Networks that other threads make meanwhile are not counted.
+    """
     from torch.nn.modules import module
 
     thread = threading.get_ident()

@@ -1,7 +1,7 @@
-"""Weights as a pickle of NumPy arrays (detectron2's ``.pkl``), read without running anything that the file holds.
+"""Weights as a pickle of NumPy arrays (detectron2's ``.pkl``), read without running any code in the file.
 
-Of such a file only plain containers, numbers, texts and arrays of numbers are built. NumPy's own unpickling is not
-used either: what the file says of an array (type, shape, bytes) is taken down and checked, and the array made of it.
+Only plain containers, numbers, texts and arrays of numbers are built. NumPy's own unpickling is not used either: the
+file's description of an array (type, shape, bytes) is read and checked, and the array is made from it.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ __all__ = ["is_array_pickle", "read_array_shapes", "read_arrays"]
 
 #: A pickle's first byte.
 _PICKLE = b"\x80"
-#: Module of NumPy's functions; the first name is that of NumPy 1.
+#: Module of NumPy's functions, in NumPy 1 and in NumPy 2.
 _CORES = ("numpy.core", "numpy._core")
 
 
 def is_array_pickle(path: Path) -> bool:
-    """Return whether a file may be a pickle of arrays: by its first bytes a pickle, but not torch's."""
+    """Return whether a file may be a pickle of arrays: its first bytes are a pickle's, but not torch's."""
     with path.open("rb") as file:
         head = file.read(len(TORCH_START))
     return head.startswith(_PICKLE) and head != TORCH_START and not zipfile.is_zipfile(path)
@@ -45,20 +45,20 @@ def is_array_pickle(path: Path) -> bool:
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """Return the arrays of a pickle by name.
 
-    Raises pickle.UnpicklingError if it names anything else, or an array is not what it says; nothing of it was run.
+    Raises pickle.UnpicklingError if it names anything else, or an array contradicts its description. Nothing is run.
     """
     return {name: found.array() for name, found in _described(path).items()}
 
 
 def read_array_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the arrays of a pickle by name; errors as `read_arrays`."""
+    """Return the shapes of the arrays of a pickle by name; raises the errors of `read_arrays`."""
     return {name: check_sizes(name, found.shape) for name, found in _described(path).items()}
 
 
 def _described(path: Path) -> dict[str, _Array]:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as memory:
         scan(memory)
-        # Files of Python 2, as the model zoo has them, need the encoding.
+        # The model zoo's files were written by Python 2 and need this encoding.
         found = named_leaves(_Reader(memory, encoding="latin1").load(), _Array)
         needed = (prod(check_sizes(name, a.shape)) * a.dtype.itemsize for name, a in found.items())
         check_total(sum(needed), len(memory))
@@ -66,7 +66,7 @@ def _described(path: Path) -> dict[str, _Array]:
 
 
 class _Type:
-    """What a file says of the type of an array."""
+    """A file's description of the type of an array."""
 
     def __init__(self, text: str, *_flags: Any) -> None:
         self.text = text
@@ -76,7 +76,7 @@ class _Type:
         self.order = state[1]
 
     def dtype(self) -> np.dtype[Any]:
-        """Return the type, of numbers alone."""
+        """Return the type; raise UnpicklingError if it is not a type of numbers."""
         try:
             found = np.dtype(str(self.text))
             ordered = found if self.order in ("|", "=") else found.newbyteorder(self.order)
@@ -88,7 +88,7 @@ class _Type:
 
 
 class _Array:
-    """What a file says of an array."""
+    """A file's description of an array."""
 
     def __init__(self) -> None:
         self.state: tuple[Any, ...] = ()
@@ -98,19 +98,19 @@ class _Array:
 
     @property
     def shape(self) -> Any:
-        """What the file says of the shape."""
+        """Shape in the file's description, which is not checked yet."""
         return self.state[1] if len(self.state) == 5 else None
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The type of its numbers."""
+        """Type of its numbers; UnpicklingError if the file gives none."""
         kind = self.state[2] if len(self.state) == 5 else None
         if not isinstance(kind, _Type):
             raise pickle.UnpicklingError("an array is not what the file says it is: it has no type")
         return kind.dtype()
 
     def array(self) -> NDArray[Any]:
-        """Return the array."""
+        """Return the array; raise UnpicklingError if its description is wrong."""
         try:
             _, shape, _, by_columns, raw = self.state
             data = raw.encode("latin1") if isinstance(raw, str) else raw
@@ -122,7 +122,7 @@ class _Array:
 
 
 def _never(*_values: Any) -> Any:
-    """Stand for ``numpy.ndarray``, which is named and not called."""
+    """Refuse a call of ``numpy.ndarray``, which pickles name but do not call."""
     raise pickle.UnpicklingError("numpy.ndarray is called")
 
 
@@ -131,7 +131,7 @@ def _reconstruct(*_kind: Any) -> _Array:
 
 
 def _frombuffer(raw: Any, kind: Any, shape: Any, order: Any, *_more: Any) -> _Array:
-    """Take down an array of protocol 5."""
+    """Return the description of an array that was pickled with protocol 5."""
     if order not in ("C", "F"):
         raise pickle.UnpicklingError(f"an array in the order {order!r}")
     found = _Array()
@@ -146,7 +146,7 @@ def _scalar(kind: Any, raw: Any = b"") -> Any:
 
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:
-    """Do what pickles of protocol 2 ask of ``_codecs.encode`` to write bytes."""
+    """Encode a text as ``_codecs.encode`` does, which pickles of protocol 2 use to write bytes."""
     if not isinstance(text, str) or encoding != "latin1":
         raise pickle.UnpicklingError(f"bytes in the encoding {encoding!r}")
     return text.encode("latin1")

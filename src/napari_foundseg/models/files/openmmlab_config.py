@@ -1,4 +1,4 @@
-"""The configuration that OpenMMLab's files carry: a text in Python, of which literals and ``dict`` are read."""
+"""The configuration in OpenMMLab's files: Python source, of which only literals and ``dict`` calls are read."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from typing import Any
 
 __all__ = ["read_config_text", "setting"]
 
-#: The largest published ones have a tenth of it.
+#: Longest text in characters. The largest published ones have a tenth of it.
 _LONGEST = 400_000
 
 
 def read_config_text(text: Any) -> dict[str, Any]:
-    """Return the values that a text assigns, by name; what is not a literal is left out. Nothing of it is run."""
+    """Return the values that Python source assigns, by name. Nothing in it is run.
+
+    Values that are not literals are left out. The result is empty if the text is not Python.
+    """
     if not isinstance(text, str) or len(text) > _LONGEST:
         return {}
     try:
@@ -31,7 +34,10 @@ def read_config_text(text: Any) -> dict[str, Any]:
 
 
 def setting(config: Any, *path: str, default: Any = None) -> Any:
-    """Return a value in nested tables; `default` where there is none. Of a list the first or only table is taken."""
+    """Return a value in nested tables, or `default` if there is none.
+
+    A list stands for its first item.
+    """
     for name in path:
         config = config[0] if isinstance(config, list) and config else config
         if not isinstance(config, Mapping) or name not in config:

@@ -1,4 +1,4 @@
-"""Files in the format of safetensors: what their header says is checked before anything is made of it."""
+"""Files in the safetensors format, whose header is checked before any tensor is made."""
 
 from __future__ import annotations
 
@@ -15,20 +15,23 @@ if TYPE_CHECKING:
 __all__ = ["CUT_SHORT", "MOST_OF_NOTHING", "is_safetensors", "read_header", "read_safetensors"]
 
 CUT_SHORT = "is cut short: the download or copy did not end; get it again"
-#: Largest dimension of a tensor without numbers, which costs a file nothing.
+#: Largest dimension of a tensor without numbers. Such a tensor takes no space in a file, whatever its shape.
 MOST_OF_NOTHING = 65_536
-#: As the library has it.
+#: Most bytes of a header, as in the safetensors library.
 _MOST_HEADER = 100_000_000
 _BYTES = {
     "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "F8_E4M3FNUZ": 1, "F8_E5M2FNUZ": 1,
     "U16": 2, "I16": 2, "F16": 2, "BF16": 2, "U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8, "C64": 8,
 }  # fmt: skip
-#: Ten times as many as the largest published networks have.
+#: Most tensors of a file. The largest published networks have a tenth of it.
 _MOST_TENSORS = 100_000
 
 
 def is_safetensors(path: Path) -> bool:
-    """Tell by the first bytes: eight of a length, then JSON."""
+    """Return whether a file begins like safetensors: eight bytes of length, then JSON.
+
+    Raises CheckpointError if the file cannot be read.
+    """
     try:
         with path.open("rb") as file:
             head = file.read(9)
@@ -38,7 +41,10 @@ def is_safetensors(path: Path) -> bool:
 
 
 def read_header(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
-    """Return the shapes of the tensors and the metadata; CheckpointError if the header is not what it must be."""
+    """Return the shapes of the tensors by name, and the metadata.
+
+    Raises CheckpointError if the header is damaged or does not fit the file.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -67,7 +73,7 @@ def read_header(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]
 
 
 def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    """Return the tensors; CheckpointError if the file is damaged."""
+    """Return the tensors of a file by name; raise CheckpointError if it is damaged."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -79,7 +85,10 @@ def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _checked(name: str, facts: Any) -> tuple[int, int, str]:
-    """Return first and last byte of a tensor; ValueError or TypeError if its description is none."""
+    """Return the first byte, the end and the name of a tensor.
+
+    Raises ValueError, TypeError or KeyError if its description is wrong.
+    """
     shape = facts["shape"]
     first, last = facts["data_offsets"]
     if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in (*shape, first, last)):

@@ -1,4 +1,4 @@
-"""STEGO's weights: the head, its clusters and the sample of codes, read from and written to a folder."""
+"""STEGO's weights: the head, its clusters and a sample of codes, read from and written to a folder."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class StegoWeights:
     Parameters
     ----------
     head : SegmentationHead
-        From features to codes.
+        Network that turns features into codes.
     mean, scale : (D,) ndarray of float32
-        By which features are normalised.
+        Mean and scale that features are normalised with.
     context : int
         Side in pixels of the square over which features are averaged.
     sample : (n, dim) ndarray of float32
-        Codes of the images that it was fitted to.
+        Codes of some pixels of the images that the model was fitted to.
     clusters : Clusters
         Clusters of the codes.
     linear : Clusters or None
@@ -69,9 +69,9 @@ def codes_of(
     features : (D, H, W) ndarray of float
         The features.
     mean, scale : (D,) ndarray of float
-        By which they are normalised.
+        Mean and scale that they are normalised with.
     device : str
-        Where the head is.
+        Device of the head.
 
     Returns
     -------
@@ -86,7 +86,10 @@ def codes_of(
 
 
 def save(folder: Path, weights: StegoWeights, config: Mapping[str, Any]) -> None:
-    """Write a model's folder with `config` (JSON) in ``foundseg.json``; OutputError if it cannot be written."""
+    """Write a model's folder, with `config` (JSON) as a part of ``foundseg.json``.
+
+    Raises OutputError if it cannot be written.
+    """
     import torch
     from safetensors.torch import save_file
 
@@ -121,9 +124,9 @@ def save(folder: Path, weights: StegoWeights, config: Mapping[str, Any]) -> None
 
 
 def read_weights(tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any], device: str = "cpu") -> StegoWeights:
-    """Make a model of what its folder holds.
+    """Return a model from the tensors and the configuration in its folder.
 
-    Raises KeyError, ValueError, RuntimeError if something is missing or does not fit.
+    Raises KeyError, ValueError or RuntimeError if something is missing or does not fit.
     """
     from napari_foundseg.models.nets.stego.stego import SegmentationHead
 

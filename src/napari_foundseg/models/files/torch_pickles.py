@@ -1,7 +1,7 @@
-"""Weights as torch writes them (``.pth``, ``.pt``, ``.ckpt``, ``.bin``), read without running anything that they hold.
+"""Weights as torch writes them (``.pth``, ``.pt``, ``.ckpt``, ``.bin``), read without running any code in them.
 
-torch's own reader is not used: what the file says of each tensor (type, shape, place of its numbers) is taken down and
-checked, and the tensor is a view of the file. Objects of packages that write checkpoints are left empty; a file that
+torch's own reader is not used. The file's description of each tensor (type, shape, place of its numbers) is read and
+checked, and the tensor is a view of the file. Objects of packages that write checkpoints are left empty. A file that
 names anything else is refused.
 """
 
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ["TORCH_START", "ForeignNamesError", "read_torch_facts", "read_torch_shapes", "read_torch_tensors"]
 
-#: With which torch's files begin that are no archives: a number, pickled by protocol 2.
+#: First bytes of torch's files that are not archives: a number, pickled with protocol 2.
 TORCH_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
-#: Types of numbers: torch's names of their storages and of themselves, and bytes of each.
+#: Types of numbers: their names by torch's names of storages, and the bytes of each.
 _STORAGES = {
     "DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16", "BFloat16Storage": "bfloat16",
     "LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16", "CharStorage": "int8",
@@ -45,14 +45,14 @@ _BYTES = {
     "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1,
     "bool": 1, "complex64": 8, "complex128": 16, "uint16": 2, "uint32": 4, "uint64": 8,
 }  # fmt: skip
-#: Values beside tensors, and how deep they may be nested.
+#: Most values other than tensors, and how deep they may be nested.
 _MOST_FACTS = 100_000
 _DEEPEST_FACTS = 20
 #: Packages whose objects any training script may store next to the weights; they are left empty.
 _ANY_SCRIPT = {"argparse", "numpy", "pathlib", "typing"}
 #: Packages that store whole networks as objects.
 _NETWORKS = {"ultralytics"}
-#: Of the builtins and of torch, what only holds values.
+#: Names of builtins and of torch that only hold values.
 _PLAIN = {"bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "object", "range",
           "set", "slice", "str", "tuple", "long", "unicode", "xrange"}  # fmt: skip
 _PLAIN_OF_TORCH = {"torch.device", "torch.layout", "torch.strided", "torch.Tensor", "torch.nn.parameter.Parameter",
@@ -61,7 +61,7 @@ _PLAIN_OF_TORCH = {"torch.device", "torch.layout", "torch.strided", "torch.Tenso
 
 
 class ForeignNamesError(pickle.UnpicklingError):
-    """A file names functions or classes that have no place beside weights; `names` has them."""
+    """A file names functions or classes that do not belong in a file of weights; `names` lists them."""
 
     def __init__(self, names: set[str]) -> None:
         super().__init__(", ".join(sorted(names)[:3]))
@@ -70,7 +70,7 @@ class ForeignNamesError(pickle.UnpicklingError):
 
 @dataclass(frozen=True)
 class _Storage:
-    """What a file says of an array of numbers."""
+    """A file's description of a storage, an array of numbers."""
 
     key: str
     dtype: str
@@ -80,7 +80,7 @@ class _Storage:
 
 @dataclass(frozen=True)
 class _Tensor:
-    """What a file says of a tensor."""
+    """A file's description of a tensor."""
 
     storage: _Storage
     offset: int
@@ -90,13 +90,13 @@ class _Tensor:
 
 
 class _Named(NamedTuple):
-    """A type of numbers, or of storages of them."""
+    """A type of numbers, named by itself or by its storages."""
 
     dtype: str
 
 
 class _Empty:
-    """Stands for an object of a class that is not looked at."""
+    """Replacement for an object of a class that is not read."""
 
     def __new__(cls, *_args: Any, **_options: Any) -> Any:
         return object.__new__(cls)
@@ -109,7 +109,7 @@ class _Empty:
 
 
 class _Module(Table):
-    """Stands for a network that was stored as an object: its tensors and parts by name, and names of classes."""
+    """Replacement for a network that was stored as an object: its tensors and parts by name, and its class names."""
 
     def __new__(cls, *_args: Any, **_options: Any) -> Any:
         return dict.__new__(cls)
@@ -128,10 +128,10 @@ class _Module(Table):
 
 
 def read_torch_tensors(path: Path, inert: Callable[[str], bool]) -> dict[str, torch.Tensor]:
-    """Return the tensors of a file by name, as views of it.
+    """Return the tensors of a file by name, as views of the file.
 
-    Raises pickle.UnpicklingError if it is not a file of weights, or not what it says; `inert` tells of which top-level
-    packages objects are left empty.
+    `inert` returns whether objects of a top-level package are to be left empty. Raises pickle.UnpicklingError if the
+    file is not a file of weights, or contradicts itself.
     """
     with path.open("rb") as file:
         memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
@@ -141,15 +141,16 @@ def read_torch_tensors(path: Path, inert: Callable[[str], bool]) -> dict[str, to
 
 
 def read_torch_shapes(path: Path, inert: Callable[[str], bool]) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the tensors of a file by name; errors as `read_torch_tensors`."""
+    """Return the shapes of the tensors of a file by name; raises the errors of `read_torch_tensors`."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as memory:
         return {name: tuple(tensor.shape) for name, tensor in _read(path, memory, inert)[0].items()}
 
 
 def read_torch_facts(path: Path, name: str, inert: Callable[[str], bool]) -> Any:
-    """Return what a file holds under a name beside its tensors: numbers, texts, lists and tables, else None.
+    """Return the value that a file holds under a name next to its tensors.
 
-    Errors as `read_torch_tensors`.
+    The value is made of numbers, texts, lists and tables; everything else is None. Raises the errors of
+    `read_torch_tensors`.
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as memory:
         reader, content, _ = _of_archive(path, memory, inert) if zipfile.is_zipfile(path) else _old(memory, inert)
@@ -173,7 +174,7 @@ def _facts(value: Any, depth: int, left: list[int]) -> Any:
 def _read(
     path: Path, memory: mmap.mmap, inert: Callable[[str], bool]
 ) -> tuple[dict[str, _Tensor], dict[str, tuple[int, int]]]:
-    """Return what a file says of its tensors, checked, and where each storage is: first byte and number of bytes."""
+    """Return the checked descriptions of a file's tensors, and each storage's place: first byte and size in bytes."""
     reader, content, places = _of_archive(path, memory, inert) if zipfile.is_zipfile(path) else _old(memory, inert)
     if reader.foreign:
         raise ForeignNamesError(reader.foreign)
@@ -204,7 +205,7 @@ def _made(
     places: dict[str, tuple[int, int]],
     flat: dict[tuple[str, str], torch.Tensor],
 ) -> torch.Tensor:
-    """Return a tensor; `flat` keeps the numbers of each storage, which several tensors may share."""
+    """Return a tensor; `flat` caches the numbers of each storage, which several tensors may share."""
     import torch
 
     dtype = getattr(torch, tensor.dtype)
@@ -214,7 +215,7 @@ def _made(
     if key not in flat:
         first, size = places[tensor.storage.key]
         itemsize = _BYTES[tensor.dtype]
-        # A file may begin its numbers anywhere; processors read them fast where they are aligned.
+        # Numbers may begin at any byte of a file. Copy those that are not aligned, because processors read them slowly.
         aligned = first % itemsize == 0
         source = memory if aligned else bytearray(memory[first : first + size])
         flat[key] = torch.frombuffer(source, dtype=dtype, count=size // itemsize, offset=first if aligned else 0)
@@ -224,7 +225,7 @@ def _made(
 def _of_archive(
     path: Path, memory: mmap.mmap, inert: Callable[[str], bool]
 ) -> tuple[_Reader, Any, dict[str, tuple[int, int]]]:
-    """Read a ZIP archive, as torch has written since 2020."""
+    """Read a ZIP archive, the format of torch since 2020."""
     with zipfile.ZipFile(path) as archive:
         entries = {entry.filename: entry for entry in archive.infolist()}
     pickled = [name for name in entries if name.rpartition("/")[2] == "data.pkl" and name.count("/") == 1]
@@ -251,7 +252,7 @@ def _of_archive(
 
 
 def _place(memory: mmap.mmap, entry: zipfile.ZipInfo) -> tuple[int, int]:
-    """Return where a part of an archive is: first byte and number of bytes."""
+    """Return the place of a part of an archive: first byte and size in bytes."""
     start = entry.header_offset
     header = memory[start : start + 30]
     if len(header) < 30 or header[:4] != b"PK\3\4":
@@ -268,7 +269,7 @@ def _bytes(memory: mmap.mmap, entry: zipfile.ZipInfo) -> bytes:
 
 
 def _old(memory: mmap.mmap, inert: Callable[[str], bool]) -> tuple[_Reader, Any, dict[str, tuple[int, int]]]:
-    """Read a file as torch wrote them before: pickles one after another, then the numbers."""
+    """Read the format of torch before 2020: several pickles, then the numbers."""
     start = memory[: len(TORCH_START)]
     if start != TORCH_START:
         raise pickle.UnpicklingError(
@@ -297,7 +298,7 @@ def _old(memory: mmap.mmap, inert: Callable[[str], bool]) -> tuple[_Reader, Any,
 
 
 class _Reader(BoundedUnpickler):
-    """Takes down what a pickle of torch says; a later pickle of the same file knows the storages of an `earlier`."""
+    """Reader that collects descriptions of storages; it shares those of an `earlier` pickle of the same file."""
 
     def __init__(self, source: Any, inert: Callable[[str], bool], earlier: _Reader | None = None) -> None:
         super().__init__(source, encoding="utf-8")
@@ -307,7 +308,7 @@ class _Reader(BoundedUnpickler):
         self.foreign: set[str] = set() if earlier is None else earlier.foreign
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what stands for a name; names that have no place beside weights are taken down."""
+        """Return the replacement for a name, and collect names that do not belong in a file of weights."""
         if (module, name) in _REBUILT:
             return _REBUILT[module, name]
         package = module.partition(".")[0]
@@ -331,7 +332,7 @@ class _Reader(BoundedUnpickler):
         return named or package in _ANY_SCRIPT or self._inert(package)
 
     def persistent_load(self, saved: Any) -> Any:
-        """Take down a storage."""
+        """Return the description of a storage, or of a part of one."""
         if not isinstance(saved, tuple) or not saved or saved[0] not in ("storage", b"storage"):
             return _Empty()
         kind, key, _, numel, *view = saved[1:]
@@ -359,7 +360,7 @@ def _first(value: Any, *_more: Any) -> Any:
 
 
 def _called(function: Any, _kind: Any, values: Any, _state: Any) -> Any:
-    """Return a tensor that has attributes, without them."""
+    """Return a tensor without the attributes that were stored with it."""
     return function(*values) if isinstance(function, Callables) else _Empty()
 
 

@@ -1,4 +1,4 @@
-"""Folders as transformers writes them: what they hold, and their network and processors, without any network access."""
+"""Folders in the layout of transformers: class names, networks and processors, read without network access."""
 
 from __future__ import annotations
 
@@ -33,13 +33,16 @@ __all__ = [
 
 
 def architecture_of(config: Mapping[str, Any]) -> str:
-    """Return the class of transformers that ``config.json`` names; empty if it names none."""
+    """Return the name of transformers' class in ``config.json``; empty if there is none."""
     named = config.get("architectures")
     return str(named[0]) if isinstance(named, list) and named else ""
 
 
 def class_names(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return class names by number, gaps filled with ``class 7``; CheckpointError if ``id2label`` is no such table."""
+    """Return class names by number, with gaps filled by names such as ``class 7``.
+
+    Raises CheckpointError if ``id2label`` does not map numbers to names.
+    """
     labels = config.get("id2label") or {}
     try:
         names = {int(number): str(name) for number, name in labels.items()}
@@ -60,9 +63,9 @@ def class_names(config: Mapping[str, Any]) -> tuple[str, ...]:
 
 @contextmanager
 def named(path: Path, what: str) -> Iterator[None]:
-    """Turn whatever transformers raises into an error that says what to do.
+    """Convert errors of transformers to a CheckpointError, and silence its log messages.
 
-    Raises CheckpointError for any error but that of too little memory.
+    `what` names the part that is loaded, for the message. MemoryError and KeyboardInterrupt pass unchanged.
     """
     from transformers.utils import logging
 
@@ -73,7 +76,7 @@ def named(path: Path, what: str) -> Iterator[None]:
         yield
     except (CheckpointError, MemoryError, KeyboardInterrupt, GeneratorExit):
         raise
-    except BaseException as error:  # a panic of the tokenizers' library is not an Exception
+    except BaseException as error:  # a panic in the tokenizers library is not an Exception
         text = " ".join(str(error).split())
         raise CheckpointError(f"{what} of {path} cannot be loaded: {text[:300]}") from error
     finally:
@@ -81,16 +84,20 @@ def named(path: Path, what: str) -> Iterator[None]:
 
 
 def network(path: Path, architecture: str, device: str) -> Any:
-    """Load the network of a folder in float32; an empty `architecture` is the kind's own, without a head.
+    """Load the network of a folder in float32.
 
-    Raises CheckpointError if the folder lacks a file, weights and ``config.json`` disagree, or it names code.
+    `architecture` names a class of transformers. If it is empty, the network is loaded without a head. Raises
+    CheckpointError if the folder lacks a file or names code, or if weights and ``config.json`` disagree.
     """
     config, tensors = config_and_tensors(path)
     return network_of(path, architecture, config, tensors).to(device)
 
 
 def config_and_tensors(path: Path) -> tuple[Any, Mapping[str, Any]]:
-    """Return the configuration of a folder, of transformers' class, and its tensors; CheckpointError if it has none."""
+    """Return the configuration of a folder as an object of transformers, and its tensors.
+
+    Raises CheckpointError if the folder has none.
+    """
     import transformers
 
     tensors = read_tensors(path)
@@ -107,16 +114,17 @@ def config_and_tensors(path: Path) -> tuple[Any, Mapping[str, Any]]:
 
 
 def network_of(path: Path, architecture: str | type[Any], config: Any, tensors: Mapping[str, Any]) -> Any:
-    """Return a network with given tensors, on the CPU; CheckpointError if they are incomplete or do not fit.
+    """Return a network with these tensors, on the CPU.
 
-    `architecture`: a class of transformers by its name, or one that is derived from it.
+    `architecture` is the name of a class of transformers, or a class that is derived from one. Raises CheckpointError
+    if tensors are missing or do not fit.
     """
     with named(path, "The network"):
         return _checked(path, architecture, config, tensors)
 
 
 def _checked(path: Path, architecture: str | type[Any], config: Any, tensors: Mapping[str, Any]) -> Any:
-    """Make a network of tensors; what is missing or does not fit is an error."""
+    """Return a network with these tensors; raise CheckpointError if tensors are missing or do not fit."""
     import torch
     import transformers
 
@@ -153,7 +161,10 @@ def _checked(path: Path, architecture: str | type[Any], config: Any, tensors: Ma
 
 
 def _may_be_missing(network: Any, name: str) -> bool:
-    """Tell whether a part of a network says that it runs without a tensor; transformers asks the whole network only."""
+    """Return whether a part of a network declares that it runs without a tensor.
+
+    transformers itself asks only the network as a whole.
+    """
     for place, part in network.named_modules():
         patterns = getattr(part, "_keys_to_ignore_on_load_missing", None) or ()
         own = name.removeprefix(f"{place}.")
@@ -163,7 +174,10 @@ def _may_be_missing(network: Any, name: str) -> bool:
 
 
 def _check_left_out(path: Path, unexpected: Iterable[str], network: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise CheckpointError if layers of the weights have no place in a network; heads of a training have none."""
+    """Raise CheckpointError if a network leaves out layers of the weights, or more than half of their numbers.
+
+    Heads that only serve training may be left out.
+    """
     known = {_layer_kind(name) for name in network.state_dict()}
     more = sorted(name for name in unexpected if re.search(r"\.\d+\.", name) and _layer_kind(name) in known)
     used = sum(part.numel() for part in network.parameters())
@@ -176,17 +190,17 @@ def _check_left_out(path: Path, unexpected: Iterable[str], network: Any, shapes:
 
 
 def _layer_kind(name: str) -> tuple[str, ...]:
-    """Return the last parts of a tensor's name without the numbers of layers."""
+    """Return the last five parts of a tensor's name, with ``#`` for the numbers of layers."""
     return tuple(re.sub(r"\.\d+\b", ".#", f".{name}").split(".")[-5:])
 
 
 def _from_pretrained(kind: Any, path: Path | None, **options: Any) -> Any:
-    """Have transformers read files: the one place, so that no call reaches the network or runs a file's code."""
+    """Let transformers read files. All reading goes through here, so that no call runs code or goes online."""
     return kind.from_pretrained(path, local_files_only=True, trust_remote_code=False, **options)
 
 
 def image_processor(path: Path, **options: Any) -> Any:
-    """Load the image processor of a folder, whose own resizing and normalisation hold.
+    """Load the image processor of a folder, with the folder's own resizing and normalisation.
 
     Raises CheckpointError if the folder lacks its file.
     """
@@ -203,7 +217,7 @@ def image_processor(path: Path, **options: Any) -> Any:
 def tokenizer(path: Path) -> Any:
     """Load the tokenizer of a folder.
 
-    Raises CheckpointError if the folder lacks its files; transformers would make one without words.
+    Raises CheckpointError if the folder lacks its files. transformers would make a tokenizer without words instead.
     """
     from transformers import AutoTokenizer
 
@@ -218,7 +232,7 @@ def tokenizer(path: Path) -> Any:
 
 
 def check_tokens(path: Path, tokenizer: Any, words: int) -> None:
-    """Raise CheckpointError if a tokenizer makes tokens beyond the `words` of its network."""
+    """Raise CheckpointError if a tokenizer makes token numbers that a network with `words` words does not have."""
     largest = max(tokenizer([string.printable])["input_ids"][0])
     if largest >= words:
         raise CheckpointError(
@@ -228,12 +242,12 @@ def check_tokens(path: Path, tokenizer: Any, words: int) -> None:
 
 
 def pooled(output: Any) -> Any:
-    """Return the pooled embedding that `get_text_features` gives; before transformers 5 it gives nothing else."""
+    """Return the pooled embedding in the output of `get_text_features`; before transformers 5, it is pooled already."""
     return getattr(output, "pooler_output", output)
 
 
 def window_of(processor: Any, fallback: int = 1024) -> int:
-    """Return the longest side in pixels of a processor's output; `fallback` if it does not say."""
+    """Return the longest side in pixels of a processor's output; `fallback` if the processor has no size."""
     size = getattr(processor, "size", None)
     sizes = [
         getattr(size, name, None) or (size or {}).get(name)
@@ -243,7 +257,7 @@ def window_of(processor: Any, fallback: int = 1024) -> int:
 
 
 def _check_sizes(path: Path, processor: Any) -> None:
-    """Raise CheckpointError if pictures would be resized to nothing, or beyond what fits any memory."""
+    """Raise CheckpointError if a processor's sizes are not whole numbers from 1 to `LARGEST_SIDE`."""
     for name in ("size", "crop_size", "pad_size"):
         sizes = getattr(processor, name, None) or {}
         for side, number in dict(sizes).items():

@@ -1,4 +1,4 @@
-"""How pictures are prepared for a network: ``albumentations_config_eval.json``, as folders of the hub have it."""
+"""How a network's pictures are prepared, from ``albumentations_config_eval.json`` in folders of the hub."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from napari_foundseg.models.row_options import LARGEST_SIDE
 __all__ = ["Transforms", "transforms_beside"]
 
 _FILE = "albumentations_config_eval.json"
-#: Steps that change nothing here: pictures become tensors, and are padded as networks need it.
+#: Steps to ignore. Pictures become tensors and are padded in any case.
 _NOTHING = {"Compose", "ToTensorV2", "ToFloat", "PadIfNeeded", "CenterCrop", "RandomCrop"}
 
 
 class Transforms(NamedTuple):
-    """What a file says; empty where it says nothing."""
+    """Settings in a file; empty where the file has none."""
 
     mean: tuple[float, ...] = ()
     """Of each channel, of values from 0 to 1."""
@@ -32,7 +32,10 @@ class Transforms(NamedTuple):
 
 
 def transforms_beside(folder: Path) -> Transforms:
-    """Return what a folder says of preparing pictures; CheckpointError if it has no such numbers."""
+    """Return the preparation that a folder's file describes; empty if there is no such file.
+
+    Raises CheckpointError if the file has wrong values.
+    """
     if not (folder / _FILE).is_file():
         return Transforms()
     content = read_json(folder / _FILE)
@@ -46,7 +49,7 @@ def transforms_beside(folder: Path) -> Transforms:
 
 
 def _steps(step: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Return a step and those in it, by the names of their classes."""
+    """Return a step and all steps nested in it, each with the name of its class."""
     inner = step.get("transforms") or []
     return [
         (str(step["__class_fullname__"]).rpartition(".")[2], step),

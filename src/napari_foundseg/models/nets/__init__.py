@@ -1,1 +1,1 @@
-"""The networks of our own. Torch is imported at the top here, and only here."""
+"""Our own networks. Only modules in this package import torch at the top."""

@@ -1,4 +1,4 @@
-"""What networks compute while they are made, on the meta device, which has no numbers."""
+"""Support for making networks on the meta device, which has no numbers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["SmallNumbersOnCpu"]
 
 
 class SmallNumbersOnCpu(TorchFunctionMode):
-    """Makes `torch.linspace` on the CPU, whose numbers are read in making layers (their rates of dropped paths)."""
+    """Mode in which `torch.linspace` runs on the CPU, since making a layer reads its numbers (drop-path rates)."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Call a function of torch."""
+        """Call a function of torch; `torch.linspace` on the CPU."""
         options = dict(kwargs or {})
         if func is torch.linspace:
             options.setdefault("device", "cpu")

@@ -1,1 +1,1 @@
-"""Networks in ONNX files: what they take and return, what their graph says of it, and running them."""
+"""Networks in ONNX files: descriptions of input and output, facts from the graph, and running them."""

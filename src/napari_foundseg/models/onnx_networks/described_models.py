@@ -1,4 +1,4 @@
-"""Loaded networks of pictures by what their output means, whatever runs them: classes, objects, or flows."""
+"""Loaded networks for pictures, by the meaning of their output: classes, objects, or flows. Works with any runtime."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from napari_foundseg.models.onnx_networks.ports import PictureInput
 
 __all__ = ["NetworkClasses", "NetworkFlows", "NetworkMaps", "check_count", "described_fields", "described_model"]
 
-#: Maps that an output has, by what it means.
+#: Number of maps that an output has, by its meaning. For "classes", any number is valid.
 _COUNTS = {"object": (1,), "class numbers": (1,), "object and boundary": (2, 3), "distances": (3,), "flows": (3,)}
-#: Classes of a network that does not say how many it has.
+#: Number of classes that is assumed if a file does not state it.
 _UNNAMED = 21
 _PROTOCOLS = {"object and boundary": "InstanceDecoding", "distances": "InstanceDecoding", "flows": "FlowDecoding"}
-#: Objects of such networks are found where the maps pass a half; foundseg-tiny's thresholds are its own.
+#: Thresholds for described networks. The task's own defaults are tuned for the maps of foundseg-tiny.
 _HALVES = {
     "foreground_threshold": 0.5,
     "centre_threshold": 0.5,
@@ -35,7 +35,7 @@ _HALVES = {
 
 
 class _NetworkModel:
-    """A network with the name and key of its row."""
+    """A network with the name and key of its row in the catalogue."""
 
     def __init__(self, network: PictureNetwork, row: CatalogRow) -> None:
         self.network = network
@@ -45,18 +45,18 @@ class _NetworkModel:
 
     @property
     def device(self) -> str:
-        """Device that it runs on."""
+        """Device that the network runs on."""
         return self.network.runtime.device
 
     def _maps(self, rgb: NDArray[np.uint8]) -> NDArray[Any]:
-        """Return the network's maps of a picture, as probabilities where they are no numbers of classes."""
+        """Return the network's maps of a picture; as probabilities, unless they are class scores or class numbers."""
         network = self.network
         maps = network.maps(network.prepared(rgb))
         check_count(network.path, network.description, len(maps))
         kind = network.description.output
         if network.description.values == "probabilities" or kind == "class numbers":
             return maps
-        # Of classes the highest wins, before a softmax as after it.
+        # Class scores need no softmax: it would not change which class is the highest.
         several = len(maps) > 2 and kind == "object and boundary"
         if kind == "classes":
             return maps
@@ -64,7 +64,7 @@ class _NetworkModel:
 
 
 class NetworkClasses(_NetworkModel):
-    """A network that tells classes apart, or objects from background; implements `SemanticClasses`."""
+    """A network that predicts classes, or separates objects from background; implements `SemanticClasses`."""
 
     def __init__(self, network: PictureNetwork, row: CatalogRow) -> None:
         super().__init__(network, row)
@@ -88,11 +88,11 @@ class NetworkClasses(_NetworkModel):
 
 
 class NetworkMaps(_NetworkModel):
-    """A network with an instance decoder's maps; implements `InstanceDecoding`."""
+    """A network that predicts the maps of an instance decoder; implements `InstanceDecoding`."""
 
     @property
     def maps_window(self) -> int:
-        """Largest side of a picture that is seen as it is."""
+        """Largest side of a picture that is not shrunk, in pixels."""
         return max(32, self.window // 32 * 32)
 
     def instance_maps(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -101,15 +101,15 @@ class NetworkMaps(_NetworkModel):
         if self.network.description.output == "distances":
             return maps
         inside, boundary = maps[-2:]
-        # A seed lies where an object is likelier than its boundary; the boundary belongs to the object.
+        # Seeds are the places where the inside is likely and the boundary is not; the boundary belongs to the object.
         return np.stack([np.clip(inside + boundary, 0, 1), 1 - inside, boundary])
 
 
 class NetworkFlows(_NetworkModel):
-    """A network of Cellpose's kind; implements `FlowDecoding`."""
+    """A network like Cellpose; implements `FlowDecoding`."""
 
     def flow_maps(self, picture: NDArray[np.float32], poll: Callable[[], None]) -> NDArray[np.float32]:
-        """Return flows and the logit of an object, averaged where tiles overlap."""
+        """Return flows and the logit of the object probability, (3, M, N); overlapping tiles are averaged."""
         from napari_foundseg.models.nets.cellpose.cellpose_sam import tapered, tile_starts
 
         channels = self.network.input.channels
@@ -139,16 +139,16 @@ _KINDS: dict[str, type[NetworkClasses | NetworkMaps | NetworkFlows]] = {
 
 
 def described_model(network: PictureNetwork, row: CatalogRow) -> NetworkClasses | NetworkMaps | NetworkFlows:
-    """Return the model of a row whose network is loaded."""
+    """Return the model of a row whose network is already loaded."""
     return _KINDS[row.protocols[0]](network, row)
 
 
 def described_fields(
     path: Path, port: PictureInput, count: int | None, description: MapDescription, said: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return fields of the row of a network.
+    """Return the catalogue fields of a network.
 
-    `count`: maps that it returns, where that is known. `said`: facts that were not guessed.
+    `count`: number of maps that it returns, None if unknown. `said`: facts that were stated, not guessed.
     """
     if count is not None:
         check_count(path, description, count)
@@ -169,7 +169,7 @@ def described_fields(
 
 
 def _classes(description: MapDescription, count: int | None) -> tuple[str, ...]:
-    """Return the names of classes, as many as there are maps."""
+    """Return the names of the classes, one for each map."""
     named = description.class_names
     if description.output == "object":
         return ("background", *(named[-1:] or ("object",)))
@@ -184,7 +184,7 @@ def _classes(description: MapDescription, count: int | None) -> tuple[str, ...]:
 
 
 def check_count(path: Path, description: MapDescription, count: int) -> None:
-    """Raise CheckpointError if a network returns more or fewer maps than its output's meaning has."""
+    """Raise CheckpointError if a network returns more or fewer maps than the meaning of its output requires."""
     wanted = _COUNTS.get(description.output)
     if wanted is not None and count not in wanted:
         raise CheckpointError(
@@ -199,7 +199,7 @@ def _size_words(port: PictureInput, description: MapDescription) -> str:
 
 
 def _assumed(description: MapDescription, classes: tuple[str, ...], said: Any) -> str:
-    """Return what was assumed, empty if the user has said all of it."""
+    """Return a text with the facts that were assumed; empty if the user or the file states all of them."""
     facts = {
         "output": f"output: {description.output}",
         "values": f"values of the output: {description.values}",

@@ -1,6 +1,6 @@
-"""What a network takes and returns, as far as its file does not say it itself.
+"""Descriptions of a network's input and output, for facts that its file does not contain.
 
-Form, command line and the row of the catalogue are made of the one declaration here.
+The form, the command line and the catalogue row are all generated from this one declaration.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from napari_foundseg.models.catalog import CatalogRow, Expected
 
 __all__ = ["InputValues", "MapDescription", "NetworkDescription", "Output", "PackageDescription", "description_of"]
 
-#: How grey values of 0 to 255 are passed to a network.
+#: The scale to which grey values of 0 to 255 are converted for a network.
 InputValues = Literal["0 to 1", "-1 to 1", "0 to 255", "ImageNet", "mean 0, deviation 1"]
-#: What a network returns.
+#: Meaning of a network's output.
 Output = Literal["classes", "class numbers", "object", "object and boundary", "distances", "flows"]
 
 
 class MapDescription(Declared):
-    """What a network from one picture to maps takes and returns."""
+    """Input and output of a network that takes one picture and returns maps."""
 
     noun: ClassVar[str] = "fact about a network"
 
@@ -51,17 +51,17 @@ class MapDescription(Declared):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The names of the classes, without space around them."""
+        """The names of the classes, without surrounding spaces."""
         return tuple(name for part in self.classes.split(",") if (name := part.strip()))
 
     @property
     def options(self) -> dict[str, Any]:
-        """What of it is kept in the row's options; the rest has fields of the row."""
+        """The facts that are stored in the row's options. The other facts have their own fields in the row."""
         return self.model_dump(mode="json", exclude={"classes", "contrast"})
 
 
 class NetworkDescription(MapDescription):
-    """What a network in an ONNX file takes and returns."""
+    """Input and output of a network in an ONNX file."""
 
     noun: ClassVar[str] = "fact about an ONNX network"
 
@@ -71,7 +71,7 @@ class NetworkDescription(MapDescription):
 
 
 class PackageDescription(MapDescription):
-    """What the network of a package of bioimage.io takes and returns; the package says how pictures are prepared."""
+    """Input and output of a network in a bioimage.io package. The package itself states the preprocessing."""
 
     noun: ClassVar[str] = "fact about a model of bioimage.io"
 
@@ -80,7 +80,7 @@ class PackageDescription(MapDescription):
     your account. Run it only if you trust those who wrote it."""
 
 
-#: Families of networks that are described, and what is said of them.
+#: Families whose networks have a description, and the class of the description.
 _DESCRIPTIONS: Final[dict[str, type[MapDescription]]] = {
     "onnx_network": NetworkDescription,
     "bioimageio": PackageDescription,
@@ -88,7 +88,7 @@ _DESCRIPTIONS: Final[dict[str, type[MapDescription]]] = {
 
 
 def description_of(row: CatalogRow) -> MapDescription | None:
-    """Return what a row says of its network; None if it is not a network that is described."""
+    """Return the description of a row's network; None if its family has no descriptions."""
     kind = _DESCRIPTIONS.get(row.family)
     if kind is None:
         return None

@@ -1,4 +1,4 @@
-"""What the graph in an ONNX file says of itself; nothing of it is run."""
+"""Facts from the graph in an ONNX file. The graph is read, but not run."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 __all__ = ["ONNX_PACKAGES", "Graph", "Port", "read_graph"]
 
-#: What reads graphs, and what runs them.
+#: Packages that read graphs and run them.
 ONNX_PACKAGES = (Package("onnx", "1.16"), Package("onnxruntime", "1.18"))
-#: Sets of operators that onnxruntime has.
+#: Operator domains that onnxruntime supports.
 _DOMAINS = {"", "ai.onnx", "ai.onnx.ml", "ai.onnx.preview.training", "com.microsoft", "com.microsoft.nchwc"}
-#: Numbers that one value inside a network may have: 8 GB of float32.
+#: Largest number of elements in one value inside a network: 8 GB of float32.
 _MOST_NUMBERS = 2 * 10**9
-#: Bytes of a graph whose values' shapes are inferred: its weights are copied for it.
+#: Largest graph, in bytes, whose shapes are inferred, since the inference copies the weights.
 _INFERRED = 10**9
 
 
@@ -38,7 +38,7 @@ class Port:
 
 @dataclass(frozen=True)
 class Graph:
-    """The facts about a graph that matter here."""
+    """The facts about a graph that this package uses."""
 
     inputs: tuple[Port, ...]
     """Without weights."""
@@ -52,8 +52,8 @@ class Graph:
 def read_graph(path: Path, content: bytes | None = None) -> Graph:
     """Read the graph of an ONNX file, or of its `content`.
 
-    Raises CheckpointError if it is damaged, needs operators or files that are not there, or too much memory;
-    PackageError if the packages that read and run ONNX are missing.
+    Raises CheckpointError if it is damaged, needs too much memory, or needs operators or files that are missing.
+    Raises PackageError if the packages that read and run ONNX are missing.
     """
     for package in ONNX_PACKAGES:
         if not installed_version(package.name):
@@ -81,7 +81,7 @@ def read_graph(path: Path, content: bytes | None = None) -> Graph:
 
 
 def _check_files(path: Path, model: ModelProto) -> None:
-    """Raise CheckpointError if weights lie in other files than the one beside, or that one is not there."""
+    """Raise CheckpointError if the weights are in other files than ``NAME.data`` next to it, or if that is missing."""
     wanted = f"{path.name}.data"
     others = {
         entry.value
@@ -108,9 +108,9 @@ def _check_operators(path: Path, model: ModelProto) -> None:
 
 
 def _inferred(path: Path, model: ModelProto) -> ModelProto:
-    """Return a graph with the shapes of its values.
+    """Return the graph with the inferred shapes of its values.
 
-    Raises CheckpointError if one needs more memory than a network of pictures does.
+    Raises CheckpointError if a value is too large for memory.
     """
     import onnx
 

@@ -1,4 +1,4 @@
-"""Running a network on pictures of any size: the one of an ONNX file, or another that takes and returns arrays."""
+"""Runs a network on pictures of any size. The network is an ONNX file, or anything else that maps arrays to arrays."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 _IMAGENET = (np.array((0.485, 0.456, 0.406), np.float32), np.array((0.229, 0.224, 0.225), np.float32))
-#: Networks without a size of their own halve a picture up to five times.
+#: Networks without a fixed size may halve a picture up to five times, so its sides are multiples of 2**5.
 _MULTIPLE = 32
 
 
@@ -34,25 +34,25 @@ class Runtime(Protocol):
 
     @property
     def device(self) -> str:
-        """The device, as torch writes it."""
+        """The device, with torch's name for it."""
 
     def run(self, inputs: dict[str, NDArray[Any]], outputs: list[str]) -> list[NDArray[Any]]:
-        """Return outputs by name."""
+        """Run the network on inputs by name, and return the outputs with the names in `outputs`, in their order."""
 
 
 class OnnxRuntime:
-    """A session of onnxruntime, with the device that it runs on."""
+    """A session of onnxruntime."""
 
     def __init__(self, session: Any) -> None:
         self._session = session
 
     @property
     def device(self) -> str:
-        """The device, as torch writes it."""
+        """The device, with torch's name for it."""
         return "cuda" if "CUDAExecutionProvider" in self._session.get_providers() else "cpu"
 
     def run(self, inputs: dict[str, NDArray[Any]], outputs: list[str]) -> list[NDArray[Any]]:
-        """Return outputs by name."""
+        """Run the network; raise CheckpointError if it fails, for example at this picture size."""
         try:
             return list(self._session.run(outputs, inputs))
         except MemoryError:
@@ -65,12 +65,12 @@ class OnnxRuntime:
 
 
 def open_session(path: Path, device: str, content: bytes | None = None) -> OnnxRuntime:
-    """Open an ONNX file, or its `content`; CheckpointError if onnxruntime cannot run it."""
+    """Open an ONNX file, or its `content`; raise CheckpointError if onnxruntime cannot run it."""
     import onnxruntime
     import torch
 
     options = onnxruntime.SessionOptions()
-    # As the plugin's other models, of which several may run side by side.
+    # As many threads as the plugin's other models use, since several models may run in parallel.
     options.intra_op_num_threads = torch.get_num_threads()
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
@@ -88,13 +88,13 @@ def open_session(path: Path, device: str, content: bytes | None = None) -> OnnxR
 
 
 def note_missing_cuda(model: Any, device: str) -> None:
-    """Keep a note for the provenance if a GPU was wanted that onnxruntime cannot use."""
+    """Note for the provenance that a GPU was requested, but onnxruntime cannot use it."""
     if device.startswith("cuda") and model.device == "cpu":
         fallbacks_of(model).note("onnxruntime has no CUDA here: the CPU was used (onnxruntime-gpu has)", lasting=True)
 
 
 class PictureNetwork:
-    """A network from one picture to maps.
+    """A network that takes one picture and returns maps.
 
     Parameters
     ----------
@@ -105,9 +105,9 @@ class PictureNetwork:
     output : str
         Name of the output with the maps.
     description : MapDescription
-        What it takes and returns.
+        Its input and output.
     runtime : Runtime
-        What runs it.
+        The runtime that computes it.
     """
 
     def __init__(
@@ -121,22 +121,22 @@ class PictureNetwork:
 
     @property
     def window(self) -> int:
-        """Side of the largest square that is seen at full resolution."""
+        """Side of the largest square that is processed at full resolution, in pixels."""
         return min(self.input.size) if self.input.size else self.description.size
 
     def prepared(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return an 8-bit picture (M, N, 3) as the network takes it, (M, N, C)."""
+        """Return an 8-bit picture (M, N, 3) with the channels and values of the network's input, (M, N, C)."""
         values = self.description.input_values if isinstance(self.description, NetworkDescription) else "0 to 255"
         return as_input(rgb, self.input.channels, values)
 
     def normalised(self, picture: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return grey values that a task has normalised, (M, N, C), as the network takes them."""
+        """Convert grey values (M, N, C) that a task has normalised to the values of the network's input."""
         return picture
 
     def maps(self, picture: NDArray[np.float32]) -> NDArray[Any]:
-        """Return the maps of a picture, (K, M, N), at its resolution.
+        """Return the maps of a picture, (K, M, N), at the picture's resolution.
 
-        `picture`: (M, N, C) as the network takes it; one larger than the network's input is shrunk for it.
+        `picture`: (M, N, C) from `prepared` or `normalised`. If it is larger than the network's input, it is shrunk.
         """
         rows, columns = picture.shape[:2]
         most = self.input.size or (self.description.size,) * 2
@@ -148,11 +148,11 @@ class PictureNetwork:
         return resized(maps[:, : seen.shape[1], : seen.shape[2]], (rows, columns))
 
     def _whole(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the next larger size that the network takes."""
+        """Return the smallest size that the network accepts and that is not smaller than `shape`."""
         return tuple(-(-n // _MULTIPLE) * _MULTIPLE for n in shape)
 
     def _run(self, planes: NDArray[np.float32]) -> NDArray[Any]:
-        """Return the maps of padded planes, (K, M, N), at their resolution."""
+        """Return the maps of padded planes (C, M, N) at the same resolution, (K, M, N)."""
         port = self.input
         found = self.runtime.run({port.name: np.ascontiguousarray(self._batch(planes))}, [self.output])[0]
         maps = self._found(found)
@@ -165,13 +165,13 @@ class PictureNetwork:
         return resized(maps, (shape[0], shape[1]))
 
     def _batch(self, planes: NDArray[np.float32]) -> NDArray[Any]:
-        """Return planes (C, M, N) as the array that the network takes."""
+        """Arrange planes (C, M, N) as the array that the network's input requires."""
         port = self.input
         batch = planes[None] if port.channels_first else planes.transpose(1, 2, 0)[None]
         return np.repeat(batch, port.batch, axis=0).astype(port.kind)
 
     def _found(self, output: NDArray[Any]) -> NDArray[Any]:
-        """Return what the network has returned as maps (K, M, N)."""
+        """Rearrange an output of the network as maps (K, M, N)."""
         found = output[0]
         maps: NDArray[Any] = found[None] if found.ndim == 2 else found
         if maps.ndim != 3:
@@ -182,7 +182,7 @@ class PictureNetwork:
 
 
 def open_network(path: Path, description: NetworkDescription, device: str) -> PictureNetwork:
-    """Return the network of an ONNX file; CheckpointError if it cannot be run."""
+    """Return the network of an ONNX file; raise CheckpointError if it cannot be run."""
     from napari_foundseg.models.onnx_networks.graph import read_graph
 
     graph = read_graph(path)
@@ -191,7 +191,7 @@ def open_network(path: Path, description: NetworkDescription, device: str) -> Pi
 
 
 def as_input(rgb: NDArray[np.uint8], channels: int, values: InputValues) -> NDArray[np.float32]:
-    """Return an 8-bit picture (M, N, 3) as (M, N, channels) with the values that a network was trained on."""
+    """Return an 8-bit picture (M, N, 3) as (M, N, channels), scaled to the values that a network was trained on."""
     seen = rgb.astype(np.float32)
     if channels == 1 and values != "ImageNet":
         seen = _grey(seen)
@@ -211,14 +211,18 @@ def as_input(rgb: NDArray[np.uint8], channels: int, values: InputValues) -> NDAr
 
 
 def _grey(seen: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the brightness (ITU-R 601-2), (M, N, 1); equal channels stay as they are."""
+    """Return the brightness (ITU-R 601-2), (M, N, 1). If all channels are equal, their values are unchanged."""
     first = seen[..., :1]
     grey: NDArray[np.float32] = first + (seen - first) @ np.array([[0.299], [0.587], [0.114]], np.float32)
     return grey
 
 
 def resized(planes: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
-    """Resize planes (K, M, N): numbers of classes to the nearest, others linearly, smoothed where they shrink."""
+    """Resize planes (K, M, N).
+
+    Integers are class numbers and take the nearest value. Other values are interpolated linearly, with smoothing if the
+    planes shrink.
+    """
     from PIL.Image import Resampling, fromarray
 
     if planes.shape[1:] == shape:

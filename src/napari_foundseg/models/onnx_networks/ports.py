@@ -1,4 +1,4 @@
-"""Which input of a graph is the picture, which output the map, and what can be guessed of them."""
+"""Finds the picture input and the map output of a graph, and guesses facts about them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from napari_foundseg.models.onnx_networks.graph import Graph, Port
 
 __all__ = ["METADATA", "PictureInput", "guessed", "map_count", "map_output", "picture_input", "stated_facts"]
 
-#: Key of the metadata in which a file may describe itself.
+#: Key of the metadata with which a file may describe itself.
 METADATA: Final = "foundseg"
-#: Prototypes of masks that a YOLO mixes for each object.
+#: Number of mask prototypes that a YOLO combines for each object.
 PROTOTYPES: Final = 32
 
-#: Operators after which values are probabilities.
+#: Operators whose results are probabilities.
 _TO_PROBABILITIES = {"Sigmoid", "Softmax", "HardSigmoid"}
 _CHANNELS = (1, 3)
 
@@ -38,7 +38,7 @@ class PictureInput:
 
 
 def picture_input(path: Path, graph: Graph) -> PictureInput:
-    """Return the input of a graph that takes a picture; CheckpointError if it takes something else."""
+    """Return the only input of a graph, which takes a picture; raise CheckpointError if it takes anything else."""
     if len(graph.inputs) != 1:
         names = ", ".join(port.name for port in graph.inputs)
         raise CheckpointError(
@@ -62,7 +62,7 @@ def picture_input(path: Path, graph: Graph) -> PictureInput:
 
 
 def map_output(path: Path, graph: Graph, name: str = "") -> Port:
-    """Return the output of a name, else the first that is a map; CheckpointError if there is none."""
+    """Return the output with a name, or the first one that may be a map; raise CheckpointError if there is none."""
     named = ", ".join(port.name for port in graph.outputs)
     if name:
         for port in graph.outputs:
@@ -70,7 +70,7 @@ def map_output(path: Path, graph: Graph, name: str = "") -> Port:
                 return port
         raise CheckpointError(f"{path} has no output {name!r:.60}; its outputs are {named:.300}.")
     for port in graph.outputs:
-        # Without a shape in the file, anything may come.
+        # An empty shape means that the file does not state it: the output may be a map.
         if len(port.shape) in (0, 3, 4):
             return port
     raise CheckpointError(
@@ -79,19 +79,19 @@ def map_output(path: Path, graph: Graph, name: str = "") -> Port:
 
 
 def has_prototypes(graph: Graph) -> bool:
-    """Tell whether outputs are those of a YOLO with masks: numbers by place, and 32 prototypes."""
+    """Return whether the outputs are those of a YOLO with masks: predictions by position, and 32 prototypes."""
     if len(graph.outputs) != 2 or len(graph.inputs) != 1 or len(graph.inputs[0].shape) != 4:
         return False
     first, second = (port.shape for port in graph.outputs)
     if (len(first), len(second)) != (3, 4) or second[1] not in (None, PROTOTYPES):
         return False
-    # Of older versions the places come before the numbers.
+    # In exports of older versions the axis of positions comes first.
     shaped = (first[1] or 0) > 4 + PROTOTYPES and (first[2] is None or first[2] > (first[1] or 0))
     return shaped or (graph.metadata.get("task") == "segment" and first[1] is None)
 
 
 def map_count(graph_input: PictureInput, port: Port) -> int | None:
-    """Return how many maps an output has, None where the file leaves it open."""
+    """Return the number of maps in an output; None if the file does not state it."""
     if len(port.shape) == 3:
         return 1
     if len(port.shape) != 4:
@@ -100,7 +100,7 @@ def map_count(graph_input: PictureInput, port: Port) -> int | None:
 
 
 def stated_facts(path: Path, graph: Graph) -> dict[str, Any]:
-    """Return what a file says of itself, as JSON in the metadata ``foundseg``; CheckpointError if it is not JSON."""
+    """Return the facts in a file's metadata ``foundseg``; raise CheckpointError if they are not a JSON object."""
     text = graph.metadata.get(METADATA, "{}")
     try:
         facts = json.loads(text)
@@ -115,7 +115,7 @@ def stated_facts(path: Path, graph: Graph) -> dict[str, Any]:
 
 
 def guessed(path: Path, graph: Graph, said: Mapping[str, Any]) -> NetworkDescription:
-    """Return what is said of a network, and for the rest what its graph suggests."""
+    """Return a description with the stated facts; the graph suggests the others."""
     port = map_output(path, graph, str(said.get("output_name", "")))
     count = map_count(picture_input(path, graph), port)
     fits = {"values": "probabilities" if graph.makers.get(port.name) in _TO_PROBABILITIES else "scores"}

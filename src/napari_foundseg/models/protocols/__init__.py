@@ -1,1 +1,1 @@
-"""What tasks may ask of a model: protocols by what they return."""
+"""Protocols through which tasks use models, one module per kind of result."""

@@ -1,4 +1,4 @@
-"""Protocols that a task may ask of a model that knows classes."""
+"""Protocols of models that predict classes."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ class Classed(Model, Protocol):
 
     @property
     def classes(self) -> ClassTable:
-        """Its classes, with areas and counts of 0."""
+        """The model's classes, with areas and counts of 0."""
 
 
 class SemanticClasses(Classed, Protocol):
-    """Returns the class of each pixel."""
+    """Predicts the class of each pixel."""
 
     def semantic(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint16]:
-        """Return the class of each pixel of a picture, which the model resizes as it was trained.
+        """Return the class of each pixel of a picture.
 
         Parameters
         ----------
         rgb : (M, N, 3) ndarray of uint8
-            The picture.
+            The picture. The model resizes it as in its training.
 
         Returns
         -------
@@ -54,7 +54,7 @@ class SemanticClasses(Classed, Protocol):
 
 
 class View(NamedTuple):
-    """What a picture shows as a whole, which decides what classes it may hold."""
+    """The type of view that a whole picture shows; it decides which classes the picture may contain."""
 
     name: str
     """Its name."""
@@ -66,10 +66,10 @@ class View(NamedTuple):
 
 @runtime_checkable
 class ViewClasses(SemanticClasses, Protocol):
-    """Tells the view of a picture, and returns the class of each pixel among those of the view."""
+    """Recognises the view of a picture, and predicts only classes that this view can show."""
 
     def view(self, rgb: NDArray[np.uint8]) -> View:
-        """Tell the view of a whole picture.
+        """Return the most probable view of a whole picture.
 
         Parameters
         ----------
@@ -83,14 +83,14 @@ class ViewClasses(SemanticClasses, Protocol):
         """
 
     def semantic_in(self, rgb: NDArray[np.uint8], view: View) -> NDArray[np.uint16]:
-        """Return the class of each pixel of a picture, or of a part of it, whose view is known.
+        """Return the class of each pixel of a picture, or of a part of it, for a view that was found before.
 
         Parameters
         ----------
         rgb : (M, N, 3) ndarray of uint8
-            The picture.
+            The picture or the part.
         view : View
-            The view of the whole.
+            The view of the whole picture.
 
         Returns
         -------
@@ -101,7 +101,7 @@ class ViewClasses(SemanticClasses, Protocol):
 
 @dataclass(frozen=True)
 class PanopticOptions:
-    """Thresholds of instance and panoptic post-processing, as transformers names them."""
+    """Thresholds of instance and panoptic post-processing, with the names that transformers uses."""
 
     threshold: float = 0.5
     mask_threshold: float = 0.5
@@ -109,7 +109,7 @@ class PanopticOptions:
 
 
 class PanopticSegments(Classed, Protocol):
-    """Returns the class of each pixel, and the object of each pixel of a thing."""
+    """Predicts the class of each pixel and, for countable things, the object."""
 
     def panoptic(self, rgb: NDArray[np.uint8], options: PanopticOptions) -> Panoptic:
         """Split a picture into objects and stuff.
@@ -124,12 +124,12 @@ class PanopticSegments(Classed, Protocol):
         Returns
         -------
         Panoptic
-            With ids of `classes`.
+            Its classes are ids of `classes`.
         """
 
 
 class InstanceMasks(Classed, Protocol):
-    """Finds objects with classes, each with a mask of its own; masks may overlap."""
+    """Finds objects with classes, each with its own mask. Masks may overlap."""
 
     def instances(self, rgb: NDArray[np.uint8], options: PanopticOptions) -> list[Mask]:
         """Find the objects of a picture.
@@ -144,12 +144,12 @@ class InstanceMasks(Classed, Protocol):
         Returns
         -------
         list of Mask
-            With ids of `classes`; the score is `predicted_iou`.
+            Their classes are ids of `classes`; `predicted_iou` is the score.
         """
 
 
 class CentreMaps(NamedTuple):
-    """Maps of the class of each pixel, and of the way to the centre of its object."""
+    """For each pixel, its class and the offset to the centre of its object; and a heat map of the centres."""
 
     semantic: NDArray[np.uint16]
     """Ids of classes, (M, N); 0 for background without a class."""
@@ -161,7 +161,7 @@ class CentreMaps(NamedTuple):
 
 @dataclass(frozen=True)
 class Grouping:
-    """How pixels are grouped around centres, as `core.classes.panoptic.grouped` takes it."""
+    """Options of `core.classes.panoptic.grouped`, which groups pixels around centres."""
 
     centre_threshold: float = 0.1
     nms_kernel: int = 7
@@ -170,11 +170,11 @@ class Grouping:
 
 
 class CentreOffsets(Classed, Protocol):
-    """Returns for each pixel its class and the way to its object's centre."""
+    """Predicts for each pixel its class and the offset to its object's centre."""
 
     @property
     def grouping(self) -> Grouping:
-        """Options that the model was published with."""
+        """The options that the model was published with."""
 
     def centre_maps(self, rgb: NDArray[np.uint8]) -> CentreMaps:
         """Run the network on a picture.
@@ -187,5 +187,5 @@ class CentreOffsets(Classed, Protocol):
         Returns
         -------
         CentreMaps
-            At the picture's resolution, with ids of `classes`.
+            At the picture's resolution. The classes are ids of `classes`.
         """

@@ -48,7 +48,7 @@ class FrameMasks(NamedTuple):
 
 
 class Propagating(Model, Protocol):
-    """Follows objects from the frames in which they are prompted to all others, with a memory of the frames before."""
+    """Follows objects from the frames with prompts to all other frames, with a memory of the frames before."""
 
     def propagate(
         self,
@@ -63,10 +63,9 @@ class Propagating(Model, Protocol):
         Parameters
         ----------
         frames : sequence of (M, N, 3) ndarray of uint8
-            All frames of the same size; a lazy sequence, of which few frames are held at a time.
+            All frames have the same size. The sequence is lazy: few frames are in memory at a time.
         prompts : sequence of FramePrompt
-            At least one; all in the frames `first` to `last`. An object that is prompted in several frames is
-            corrected by the later prompts.
+            At least one, all in the frames `first` to `last`. Prompts for the same object in later frames correct it.
         first, last : int
             First and last frame, both included.
         poll : callable

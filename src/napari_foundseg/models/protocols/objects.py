@@ -1,10 +1,11 @@
-"""Protocols that a task may ask of a model for prompts, objects, features and clusters.
+"""Protocols of models for prompts, objects, features and clusters.
 
-Those of models that know classes or words, or follow objects through frames, are in the modules beside this one.
+Other modules of this folder have the protocols for classes, for words, for volumes, and for following objects through
+frames.
 
-A model family names the protocols that its models implement, and its rows of the catalogue those of each file. The
-optional protocols (`OPTIONAL`) are not named: a model that implements one gets what it is for, and a model that
-implements a part of one is refused when it is loaded.
+A model family lists the protocols that its models may implement. Each catalogue row of the family lists those of its
+file. The optional protocols (`OPTIONAL`) are not listed: the package detects them on the loaded model. Loading fails
+if a model implements only a part of one.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ class Candidates:
 
 
 class Encoder(Model, Protocol):
-    """Encodes a picture once for all that is decoded from it. Embeddings are kept in memory for every encoder."""
+    """Encodes a picture once, for all later decoding. Embeddings of every encoder are kept in memory."""
 
     def encode(self, rgb: NDArray[np.uint8]) -> Any:
         """Encode a picture.
@@ -109,7 +110,7 @@ class Encoder(Model, Protocol):
 
 
 class Promptable(Encoder, Protocol):
-    """Turns points, boxes and masks into masks."""
+    """Predicts masks from points, boxes and masks."""
 
     def decode(
         self, embedding: Any, prompts: Sequence[Prompt], *, multimask: bool, one_by_one: bool = False
@@ -125,7 +126,7 @@ class Promptable(Encoder, Protocol):
         multimask : bool
             Whether to propose several masks for each prompt.
         one_by_one : bool
-            Whether to pass clicks one after the other, each with the mask of the clicks before it.
+            Whether to pass clicks one after another, each with the mask that the earlier clicks gave.
 
         Returns
         -------
@@ -135,11 +136,11 @@ class Promptable(Encoder, Protocol):
 
 
 class InstanceDecoding(Model, Protocol):
-    """Decodes the maps from which `core.watershed.instances` makes instances."""
+    """Decodes maps, from which `core.watershed.instances` makes instances."""
 
     @property
     def maps_window(self) -> int:
-        """Largest side in pixels of a picture that is decoded as it is, a multiple of 32."""
+        """Largest side, in pixels, of a picture that is decoded without shrinking; a multiple of 32."""
 
     def instance_maps(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Decode the maps of a picture.
@@ -147,7 +148,7 @@ class InstanceDecoding(Model, Protocol):
         Parameters
         ----------
         rgb : (M, N, 3) ndarray of uint8
-            The picture; one larger than `maps_window` is shrunk to it and its maps are enlarged again.
+            The picture. If it is larger than `maps_window`, it is shrunk, and its maps are enlarged again.
 
         Returns
         -------
@@ -157,11 +158,11 @@ class InstanceDecoding(Model, Protocol):
 
 
 class NucleusDecoding(InstanceDecoding, Protocol):
-    """Instance decoding whose instances are nuclei, so that every pixel is nucleus or background."""
+    """Instance decoding of nuclei: every pixel is nucleus or background."""
 
 
 class FlowDecoding(Model, Protocol):
-    """Decodes the maps from which `core.flows.flow_instances` makes instances."""
+    """Decodes maps, from which `core.flows.flow_instances` makes instances."""
 
     def flow_maps(self, picture: NDArray[np.float32], poll: Callable[[], None]) -> NDArray[np.float32]:
         """Decode the maps of a picture.
@@ -169,20 +170,21 @@ class FlowDecoding(Model, Protocol):
         Parameters
         ----------
         picture : (M, N, C) ndarray of float32
-            Of 1 to 3 channels, each with its 1st and 99th percentile at 0 and 1.
+            The picture, with 1 to 3 channels. Each is scaled: its 1st percentile is 0, its 99th percentile is 1.
         poll : callable
             Called before every batch of tiles; may raise to stop.
 
         Returns
         -------
         (3, M, N) ndarray of float32
-            Flows along rows and columns, five times as long as steps, and the logit of the probability of an object.
+            Flow along rows, flow along columns, and the logit of the object probability. Flows are five times as
+            long as the steps that are taken along them.
         """
 
 
 @dataclass(frozen=True)
 class GridOptions:
-    """Options of SAM's automatic mask generator, under its own names."""
+    """Options of SAM's automatic mask generator, with the names that it uses."""
 
     points_per_batch: int
     pred_iou_thresh: float
@@ -193,37 +195,37 @@ class GridOptions:
 
 
 class PointGrid(Promptable, Protocol):
-    """Makes masks from a grid of points, as SAM's automatic mask generator."""
+    """Makes masks from a grid of points, like SAM's automatic mask generator."""
 
     def grid_masks(
         self, embedding: Any, points: NDArray[np.float64], options: GridOptions, poll: Callable[[], None]
     ) -> list[Mask]:
-        """Prompt the model at every point of an encoded picture; three masks a point.
+        """Prompt the model at every point of an encoded picture; each point gives three masks.
 
         Parameters
         ----------
         embedding : Embedding
             Result of `encode`.
         points : (K, 2) ndarray of float
-            (x, y) as shares of width and height, 0 to 1, as the generator's own ``point_grids``.
+            (x, y) as fractions of width and height, 0 to 1, like the generator's ``point_grids``.
         options : GridOptions
-            Thresholds; masks below them are not returned.
+            Options, with the thresholds below which masks are dropped.
         poll : callable
             Called before every batch of points; may raise to stop.
 
         Returns
         -------
         list of Mask
-            In the picture's pixels, in the order of the points, without suppression of overlaps.
+            In pixels of the picture, in the order of the points. Overlapping masks are not removed.
         """
 
 
 class FeatureExtractor(Model, Protocol):
-    """Describes every place of a picture by a vector of features."""
+    """Computes a vector of features for every position of a picture."""
 
     @property
     def features_window(self) -> int:
-        """Largest side in pixels of a picture that is described as it is, a multiple of the stride."""
+        """Largest side, in pixels, of a picture that is described without shrinking; a multiple of the stride."""
 
     @property
     def feature_stride(self) -> int:
@@ -235,7 +237,7 @@ class FeatureExtractor(Model, Protocol):
 
     @property
     def feature_margin(self) -> int:
-        """Pixels at a window's border where features differ from those of a larger window."""
+        """Width, in pixels, of the border of a window where features differ from those of a larger window."""
 
     def features(self, rgb: NDArray[np.uint8]) -> NDArray[np.float16]:
         """Compute the features of a picture.
@@ -248,29 +250,29 @@ class FeatureExtractor(Model, Protocol):
         Returns
         -------
         (D, H, W) ndarray of float16
-            Of H = ceil(M / stride) by W = ceil(N / stride) cells.
+            One vector of length D per cell, with H = ceil(M / stride) and W = ceil(N / stride).
         """
 
 
 class Clustering(FeatureExtractor, Protocol):
-    """Features that were fitted to images (codes), and the clusters that were found in them."""
+    """Features that were fitted to images (codes), with the clusters that were found in them."""
 
     @property
     def sample(self) -> NDArray[np.float32]:
-        """Codes of the images that it was fitted to, (n, D), to make other numbers of clusters of. May be empty."""
+        """Codes of the images that the model was fitted to, (n, D), to find other numbers of clusters. May be empty."""
 
     @property
     def clusters(self) -> Clusters:
-        """The clusters that it was saved with."""
+        """The clusters that were saved with the model."""
 
     @property
     def linear(self) -> Clusters | None:
-        """Classes that were learnt from labels, None if there are none."""
+        """Classes that were learnt from labels; None if there are none."""
 
 
 @runtime_checkable
 class SavableClustering(Clustering, Protocol):
-    """Optional: a model that was fitted here, which can be written to another folder with other clusters or classes."""
+    """Optional: a model fitted by this package. It can be written to another folder, with other clusters or classes."""
 
     def save_as(self, folder: Path, *, clusters: Clusters | None = None, linear: Clusters | None = None) -> None:
         """Write the model to a folder that the family can load.
@@ -293,18 +295,18 @@ class SavableClustering(Clustering, Protocol):
 
 @runtime_checkable
 class StorableEmbeddings(Protocol):
-    """Optional, for an `Encoder`: embeddings are kept on the disk too, for other processes."""
+    """Optional, for an `Encoder`: embeddings are also kept on disk, for other processes."""
 
     @property
     def preprocessing(self) -> str:
-        """Name of what `encode` does to a picture: equal weights and names mean equal embeddings."""
+        """Name of the preparation in `encode`. Equal weights and equal names mean equal embeddings."""
 
     @property
     def stored_as(self) -> Literal["float16", "float32"]:
-        """Precision of `packed`. With float16 new embeddings are rounded too, so that all processes use the same."""
+        """Precision of `packed`. With float16, new embeddings are rounded too, so that all processes use equal ones."""
 
     def packed(self, embedding: Any) -> bytes:
-        """Return an embedding as bytes, whose numbers have the precision `stored_as`.
+        """Return an embedding as bytes, with numbers in the precision `stored_as`.
 
         Parameters
         ----------
@@ -318,23 +320,23 @@ class StorableEmbeddings(Protocol):
         """
 
     def unpacked(self, data: bytes) -> Any:
-        """Return the embedding of bytes from `packed`, on the model's device.
+        """Restore an embedding from the bytes of `packed`, on the model's device.
 
         Parameters
         ----------
         data : bytes
-            From `packed` of a model with the same weights and `preprocessing`.
+            Result of `packed` of a model with the same weights and `preprocessing`.
 
         Returns
         -------
         Embedding
-            Decoded to the same masks as the embedding that was packed.
+            It gives the same masks as the embedding that was packed.
         """
 
 
 @runtime_checkable
 class EmbeddingMaps(Encoder, Protocol):
-    """Optional, for `InstanceDecoding`: the maps are decoded from the embedding that prompts use."""
+    """Optional, for `InstanceDecoding`: the maps are decoded from the same embedding that prompts use."""
 
     def maps_of(self, embedding: Any) -> NDArray[np.float32]:
         """Decode the maps of an encoded picture.
@@ -347,21 +349,21 @@ class EmbeddingMaps(Encoder, Protocol):
         Returns
         -------
         (3, M, N) ndarray of float32
-            As `InstanceDecoding.instance_maps` of the same picture.
+            The same maps as from `InstanceDecoding.instance_maps`.
         """
 
 
 @runtime_checkable
 class MemoryRescue(Protocol):
-    """Optional: the model itself goes on when memory runs out, with smaller batches and then on the CPU."""
+    """Optional: when memory runs out, the model itself continues with smaller batches, and then on the CPU."""
 
     @property
     def fallbacks(self) -> Fallbacks:
-        """Notes of what was done, for the log and the provenance of results."""
+        """Notes about the fallbacks that were taken, for the log and the provenance of results."""
 
     def to_cpu(self) -> bool:
         """Move the model to the CPU permanently; False if it is there already."""
 
 
-#: Protocols that rows of the catalogue need not name.
+#: Protocols that rows of the catalogue do not list.
 OPTIONAL: tuple[type, ...] = (StorableEmbeddings, EmbeddingMaps, MemoryRescue, SavableClustering)

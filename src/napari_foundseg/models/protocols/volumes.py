@@ -1,4 +1,4 @@
-"""The protocol of models that see a volume whole: prompts anywhere in it become a mask in 3-D."""
+"""The protocol of models that segment one object in a whole volume, from prompts anywhere in it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Box3", "ChangedBox", "PromptableVolume", "Server", "VolumePrompt", "
 
 #: First and last slice, row and column, (z0, y0, x0, z1, y1, x1), all included.
 Box3 = tuple[int, int, int, int, int, int]
-#: Boxes in a slice are one slice thick. A mask is all of the object in a slice, a scribble is a stroke on it.
+#: Boxes in a slice are one slice thick. A mask covers the whole object in a slice; a scribble is a stroke on it.
 VolumePromptKind = Literal["point", "box in a slice", "box", "scribble", "mask"]
 
 
@@ -26,13 +26,13 @@ class VolumePrompt:
     Parameters
     ----------
     kind : {'point', 'box in a slice', 'box', 'scribble', 'mask'}
-        What it is.
+        The kind of prompt.
     box : tuple of int
-        The voxels that it covers, (z0, y0, x0, z1, y1, x1), both ends included; of a point its voxel twice.
+        The voxels that it covers, (z0, y0, x0, z1, y1, x1), both ends included. For a point, its voxel twice.
     mask : (D, M, N) ndarray of bool, optional
-        Of a scribble or a mask: which voxels of the box are marked.
+        For a scribble or a mask: the marked voxels of the box.
     positive : bool
-        Whether it is on the object.
+        True if the prompt is on the object, False if it is on the background.
     """
 
     kind: VolumePromptKind
@@ -51,7 +51,7 @@ class ChangedBox(NamedTuple):
 
 
 class Server(NamedTuple):
-    """Where a model runs that is on a server."""
+    """Address and timeout of the server that a model runs on."""
 
     address: str
     """Such as ``http://localhost:1527``."""
@@ -60,10 +60,10 @@ class Server(NamedTuple):
 
 
 class PromptableVolume(Model, Protocol):
-    """Turns prompts in a volume into the mask of one object, prompt by prompt.
+    """Segments one object in a volume, and updates its mask after each prompt.
 
-    A session holds one volume and the prompts of one object. `poll` is called while one waits, and may raise to stop;
-    the session is of no use then.
+    A session has one volume and the prompts of one object. Methods that wait call `poll`, which may raise to stop.
+    After that the session cannot be used any more.
     """
 
     def begin(
@@ -73,37 +73,37 @@ class PromptableVolume(Model, Protocol):
         server: Server | None,
         poll: Callable[[], None],
     ) -> Any:
-        """Return a session for a volume.
+        """Open a session for a volume.
 
         Parameters
         ----------
         volume : (D, M, N) ndarray of float32
-            Grey values as they are in the file; the model normalises and resamples them itself.
+            Grey values of the file, unchanged; the model normalises and resamples them itself.
         spacing : tuple of float
             Size of a voxel along Z, Y and X.
         server : Server, optional
-            For models that run on one.
+            For models that run on a server.
         poll : callable
-            See above.
+            See `PromptableVolume`.
 
         Returns
         -------
         session
-            Anything that the other methods take.
+            Any object; it is passed to the other methods.
 
         Raises
         ------
         FoundsegError
-            Of a kind that names what is wrong with the volume or the server.
+            If the volume or the server causes an error; the subclass says which.
         """
 
     def prompt_kinds(self, session: Any) -> frozenset[VolumePromptKind]:
-        """Return the kinds of prompts that the model takes.
+        """Return the kinds of prompts that the model accepts.
 
         Parameters
         ----------
         session : session
-            What `begin` returned.
+            Result of `begin`.
 
         Returns
         -------
@@ -112,12 +112,12 @@ class PromptableVolume(Model, Protocol):
         """
 
     def describe(self, session: Any) -> str:
-        """Say what runs where, and the licence of its weights.
+        """Describe the model, the place where it runs, and the licence of its weights.
 
         Parameters
         ----------
         session : session
-            What `begin` returned.
+            Result of `begin`.
 
         Returns
         -------
@@ -126,35 +126,35 @@ class PromptableVolume(Model, Protocol):
         """
 
     def add(self, session: Any, prompt: VolumePrompt, poll: Callable[[], None]) -> ChangedBox | None:
-        """Add a prompt of the object.
+        """Add a prompt for the object.
 
         Parameters
         ----------
         session : session
-            What `begin` returned.
+            Result of `begin`.
         prompt : VolumePrompt
             The prompt.
         poll : callable
-            See above.
+            See `PromptableVolume`.
 
         Returns
         -------
         ChangedBox or None
-            Where the object's mask has changed; None if nowhere.
+            The part of the object's mask that has changed; None if nothing has.
 
         Raises
         ------
         FoundsegError
-            Of a kind that names what is wrong with the prompt or the server.
+            If the prompt or the server causes an error; the subclass says which.
         """
 
     def reset(self, session: Any, poll: Callable[[], None]) -> None:
-        """Forget all prompts and the mask: the next prompt is of another object.
+        """Clear all prompts and the mask. The next prompt starts another object.
 
         Parameters
         ----------
         session : session
-            What `begin` returned.
+            Result of `begin`.
         poll : callable
-            See above.
+            See `PromptableVolume`.
         """

@@ -1,4 +1,4 @@
-"""Protocols that a task may ask of a model that understands words or examples."""
+"""Protocols of models that understand words or examples."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ __all__ = [
 
 
 class TextReader(Model, Protocol):
-    """Reads texts up to a length."""
+    """Reads texts up to a maximum length."""
 
     @property
     def longest_text(self) -> int:
-        """Largest number of tokens of a text."""
+        """Largest number of tokens in a text."""
 
     def token_count(self, text: str) -> int:
-        """Return how many tokens a text has.
+        """Return the number of tokens in a text.
 
         Parameters
         ----------
@@ -43,15 +43,15 @@ class TextReader(Model, Protocol):
         Returns
         -------
         int
-            Tokens, with those that the model adds, such as start and end.
+            Number of tokens, including those that the model adds, such as start and end.
         """
 
 
 class TextMaps(TextReader, Protocol):
-    """Draws heat maps of the places that texts, or example pictures, describe."""
+    """Computes heat maps of the regions that texts or example pictures describe."""
 
     def text_maps(self, rgb: NDArray[np.uint8], prompts: Sequence[str | NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Draw a heat map of each prompt.
+        """Compute a heat map for each prompt.
 
         Parameters
         ----------
@@ -68,7 +68,7 @@ class TextMaps(TextReader, Protocol):
 
 
 class ConceptQuery(NamedTuple):
-    """A concept to find in a picture, by words, by boxes in the same picture, or both.
+    """A concept to find in a picture: words, boxes in the same picture, or both.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class ConceptQuery(NamedTuple):
     boxes : tuple of tuple of float
         Examples: (y0, x0, y1, x1) in pixels of the picture, both ends included.
     signs : tuple of int
-        For each box 1 (such a one) or 0 (none of these).
+        For each box 1 (an object of the concept) or 0 (not one).
     """
 
     text: str = ""
@@ -90,7 +90,7 @@ class ConceptMasks(TextReader, Protocol):
 
     @property
     def most_objects(self) -> int:
-        """How many objects of a concept it can return for a picture."""
+        """Largest number of objects of a concept that the model can return for a picture."""
 
     def concept_masks(
         self, rgb: NDArray[np.uint8], queries: Sequence[ConceptQuery], threshold: float
@@ -104,17 +104,17 @@ class ConceptMasks(TextReader, Protocol):
         queries : sequence of ConceptQuery
             The concepts.
         threshold : float
-            Scores up to it are left out, 0 to 1.
+            Objects with this score or a lower one are dropped; 0 to 1.
 
         Returns
         -------
         list of list of Mask
-            For each concept its objects, the best first; the score is `predicted_iou`. They may overlap.
+            For each concept its objects, the best first; `predicted_iou` is the score. They may overlap.
         """
 
 
 class GroundedBoxes(NamedTuple):
-    """Boxes that words or examples were found in."""
+    """Boxes that were found for phrases or examples."""
 
     boxes: NDArray[np.float64]
     """(y0, x0, y1, x1) of each in pixels of the picture, both ends included, inside it, (K, 4)."""
@@ -125,23 +125,23 @@ class GroundedBoxes(NamedTuple):
 
 
 class Grounded(TextReader, Protocol):
-    """Finds boxes of what phrases name (Grounding DINO, OWLv2)."""
+    """Finds boxes of the objects that phrases name (Grounding DINO, OWLv2)."""
 
     @property
     def most_boxes(self) -> int:
-        """How many boxes it can return for a picture."""
+        """Largest number of boxes that the model can return for a picture."""
 
     def ground(self, rgb: NDArray[np.uint8], phrases: Sequence[str], threshold: float) -> GroundedBoxes:
-        """Find what phrases name.
+        """Find the objects that phrases name.
 
         Parameters
         ----------
         rgb : (M, N, 3) ndarray of uint8
-            The picture, which the model resizes as it was trained.
+            The picture. The model resizes it as in its training.
         phrases : sequence of str
-            Noun phrases. Where they do not fit into the model's text at once, they are searched in groups, in order.
+            Noun phrases. If they are too many for one text of the model, they are searched in groups, in order.
         threshold : float
-            Scores up to it are left out, 0 to 1.
+            Boxes with this score or a lower one are dropped; 0 to 1.
 
         Returns
         -------
@@ -151,14 +151,14 @@ class Grounded(TextReader, Protocol):
 
 
 class ExampleBoxes(Model, Protocol):
-    """Finds boxes of what looks like an object in another picture (OWLv2)."""
+    """Finds boxes of objects that look like an object in another picture (OWLv2)."""
 
     @property
     def most_boxes(self) -> int:
-        """How many boxes it can return for a picture."""
+        """Largest number of boxes that the model can return for a picture."""
 
     def example_vector(self, rgb: NDArray[np.uint8], box: tuple[float, float, float, float]) -> NDArray[np.float32]:
-        """Return what the model looks for, given an object.
+        """Return the vector to search with, for an example object.
 
         Parameters
         ----------
@@ -170,20 +170,20 @@ class ExampleBoxes(Model, Protocol):
         Returns
         -------
         (D,) ndarray of float32
-            To be passed to `boxes_like`.
+            One row of `vectors` in `boxes_like`.
         """
 
     def boxes_like(self, rgb: NDArray[np.uint8], vectors: NDArray[np.float32], threshold: float) -> GroundedBoxes:
-        """Find what looks like examples.
+        """Find objects that look like examples.
 
         Parameters
         ----------
         rgb : (M, N, 3) ndarray of uint8
-            The picture, which the model resizes as it was trained.
+            The picture. The model resizes it as in its training.
         vectors : (K, D) ndarray of float32
-            Of the examples. A box belongs to the one that it is most like.
+            Vectors of the examples. Each box belongs to the example that it resembles most.
         threshold : float
-            Scores up to it are left out, 0 to 1.
+            Boxes with this score or a lower one are dropped; 0 to 1.
 
         Returns
         -------
@@ -193,11 +193,11 @@ class ExampleBoxes(Model, Protocol):
 
 
 class TextEncoder(Model, Protocol):
-    """Embeds texts in a space that it shares with pictures or parts of them."""
+    """Embeds texts in a space that they share with pictures or parts of pictures."""
 
     @property
     def scale(self) -> float:
-        """Factor of cosines before a softmax."""
+        """Factor by which cosines are multiplied before a softmax."""
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed texts.
@@ -233,12 +233,12 @@ class TextImage(TextEncoder, Protocol):
 
 
 class RegionText(TextEncoder, Protocol):
-    """Compares parts of a picture with texts (RegionCLIP); what is none of the texts has the cosine 0."""
+    """Compares parts of a picture with texts (RegionCLIP). The cosine for "none of the texts" is 0."""
 
     def embed_regions(
         self, rgb: NDArray[np.uint8], boxes: Sequence[tuple[float, float, float, float]]
     ) -> NDArray[np.float32]:
-        """Embed parts of a picture, which is encoded once.
+        """Embed parts of a picture. The picture is encoded once for all parts.
 
         Parameters
         ----------

@@ -1,1 +1,1 @@
-"""What the SAM families share."""
+"""Code that the SAM families share."""

@@ -1,4 +1,4 @@
-"""Prompts in frames, put together for networks that take one prompt an object and frame."""
+"""Merged prompts, for networks that take one prompt per object and frame."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ __all__ = ["merged_prompts", "stands_alone"]
 
 
 def merged_prompts(prompts: Sequence[FramePrompt], first: int, last: int, count: int) -> dict[int, dict[int, Prompt]]:
-    """Put prompts for the same object in the same frame together.
+    """Merge all prompts for the same object in the same frame.
 
     Parameters
     ----------
     prompts : sequence of FramePrompt
         In any order.
     first, last : int
-        First and last frame to be followed, both included.
+        First and last frame to process, both included.
     count : int
-        Number of all frames.
+        Total number of frames.
 
     Returns
     -------
     dict of int to dict of int to Prompt
-        By object, then by frame: all points, the box around all boxes, and all pixels of the masks.
+        By object, then by frame: all points, the smallest box around all boxes, and the union of the masks.
 
     Raises
     ------
     PromptError
-        If there are none, one is outside the frames, or an object is shown by nothing but points beside it.
+        If there are no prompts, one is outside the frames, or an object has negative points only.
     """
     if not 0 <= first <= last < count:
         raise PromptError(f"Frames {first} to {last} of {count} (0 to {count - 1}) are not a range of frames.")
@@ -59,7 +59,7 @@ def merged_prompts(prompts: Sequence[FramePrompt], first: int, last: int, count:
 
 
 def stands_alone(prompt: Prompt) -> bool:
-    """Return whether a prompt shows an object that is not known yet: points beside it do not."""
+    """Return whether a prompt shows an object without help from other prompts; negative points alone do not."""
     return prompt.box is not None or prompt.mask is not None or 1 in (prompt.labels or ())
 
 

@@ -1,4 +1,4 @@
-"""From a mask decoder's logits to the masks of a grid: enlarged, and only the stable ones."""
+"""Masks of a grid of points from a mask decoder's logits: enlarged, and only the stable ones."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ __all__ = ["stable_masks"]
 def stable_masks(
     logits: torch.Tensor, iou: torch.Tensor, enlarger: Enlarger, threshold: float, options: GridOptions
 ) -> list[Mask]:
-    """Enlarge masks and keep the stable ones, each in its box.
+    """Enlarge masks and keep the stable ones, each cropped to its box.
 
     Parameters
     ----------
     logits : (M, h, w) tensor of float
-        Small logits.
+        Logits at the decoder's low resolution.
     iou : (M,) tensor of float
-        Predicted IoU of each.
+        Predicted IoU of each mask.
     enlarger : Enlarger
-        The picture's.
+        Enlarger of the picture.
     threshold : float
-        Logit above which a pixel is of the mask.
+        Logit above which a pixel belongs to the mask.
     options : GridOptions
-        What stable means.
+        Threshold and offset of the stability score.
 
     Returns
     -------

@@ -1,6 +1,6 @@
-"""LoRA adapters of PEFT for SAM: reading what their folders say, and merging them into the base's weights.
+"""LoRA adapters of PEFT for SAM: reading their settings, and merging them into the base's weights.
 
-The merged weight is W + s B A with s = alpha / r, or alpha / √r (rsLoRA), so the network stays as fast as the base.
+The merged weight is W + s B A with s = alpha / r, or alpha / √r (rsLoRA). The merged network is as fast as the base.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 __all__ = ["ADAPTER_CONFIG", "check_adapter", "is_lora_of_sam", "lora_settings", "merged"]
 
-#: What PEFT calls the file that describes an adapter.
+#: PEFT's name for the file that describes an adapter.
 ADAPTER_CONFIG = "adapter_config.json"
-#: What an adapter may have besides plain LoRA, and what it is called; weights merged without it would be others.
+#: Settings of adapters that are more than plain LoRA, and their names. Merging without them gives wrong weights.
 _UNSUPPORTED = {
     "use_dora": "DoRA", "use_qalora": "QA-LoRA", "use_bdlora": "block-diagonal LoRA", "lora_bias": "biases of layers",
     "fan_in_fan_out": "transposed weights", "layer_replication": "repeated layers", "target_parameters": "parameters",
     "trainable_token_indices": "trained tokens", "alora_invocation_tokens": "activated LoRA", "arrow_config": "Arrow",
     "kasa_config": "KaSA", "monteclora_config": "MonteCLoRA", "velora_config": "VeLoRA",
 }  # fmt: skip
-#: Ways to begin a training that change the base's weights too.
+#: Initialisations (`init_lora_weights`) that also change the base's weights.
 _CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
-#: Strengths are some tens.
+#: Bound of `lora_alpha`; usual values are some tens.
 _LARGEST = 1e9
 _LORA = re.compile(r"^(?P<module>.+)\.lora_(?P<part>[AB])(?:\.[^.]+)?\.weight$")
 _PARTS = re.compile(r"(?:^|\.)((?:image_encoder|vision_encoder|prompt_encoder|mask_decoder)\..+)$")
@@ -43,9 +43,9 @@ _EXPECTED = (
 
 
 def lora_settings(folder: Path) -> dict[str, Any]:
-    """Return what an adapter's folder says that its results depend on.
+    """Return the settings in an adapter's folder that its results depend on.
 
-    Raises CheckpointError if that is damaged, or another kind than plain LoRA.
+    Raises CheckpointError if they are damaged, or if the adapter is more than plain LoRA.
     """
     config = read_json(folder / ADAPTER_CONFIG)
     if not isinstance(config, dict):
@@ -65,7 +65,7 @@ def lora_settings(folder: Path) -> dict[str, Any]:
     ranks = config.get("rank_pattern") or {}
     if not isinstance(alphas, dict) or not isinstance(ranks, dict):
         raise _refused(folder, "has patterns of ranks that are not JSON objects")
-    # Patterns are regular expressions; those of names alone cannot take for ever.
+    # Patterns are regular expressions. Only plain names are allowed, because other expressions could match forever.
     if odd := [name for name in (*alphas, *ranks) if not re.fullmatch(r"[\w.]+", str(name))]:
         raise _refused(folder, f"names modules by the pattern {odd[0]!r:.60}, and not by their names")
     rank = config.get("r")
@@ -85,7 +85,7 @@ def lora_settings(folder: Path) -> dict[str, Any]:
 
 
 def is_lora_of_sam(shapes: Mapping[str, Any]) -> bool:
-    """Tell whether tensors are those of PEFT's LoRA on a SAM."""
+    """Return whether tensors include PEFT's LoRA matrices for modules of a SAM."""
     found = [match["module"] for match in map(_LORA.match, shapes) if match]
     return any(_own_name(module) is not None for module in found)
 
@@ -97,7 +97,10 @@ def check_adapter(
     settings: Mapping[str, Any],
     base_name: str,
 ) -> None:
-    """Raise CheckpointError if an adapter's tensors do not fit those of its base, by segment-anything's names."""
+    """Raise CheckpointError if an adapter's tensors do not fit its base.
+
+    `base` has the base's shapes under segment-anything's names.
+    """
     pairs, whole = _sorted(path, adapter)
     for module, (a, b) in pairs.items():
         name = f"{_own_name(module)}.weight"
@@ -127,7 +130,11 @@ def merged(
     settings: Mapping[str, Any],
     base_name: str,
 ) -> dict[str, torch.Tensor]:
-    """Return a base's tensors, by segment-anything's names, with an adapter merged; CheckpointError if they differ."""
+    """Return the base's tensors with an adapter merged into them.
+
+    The tensors of `base` and of the result have segment-anything's names. Raises CheckpointError if the adapter does
+    not fit.
+    """
     shapes = {name: tuple(value.shape) for name, value in adapter.items()}
     check_adapter(path, shapes, {name: tuple(value.shape) for name, value in base.items()}, settings, base_name)
     pairs, whole = _sorted(path, shapes)
@@ -145,7 +152,7 @@ def merged(
 
 
 def _sorted(path: Path, adapter: Mapping[str, Any]) -> tuple[dict[str, tuple[str, str]], dict[str, str]]:
-    """Return the names of A and B by module, and names of the base by those of tensors that were trained whole."""
+    """Return the names of A and B by module, and the base's names of tensors that were trained as a whole."""
     halves: dict[str, dict[str, str]] = {}
     whole: dict[str, str] = {}
     for name in adapter:
@@ -166,14 +173,14 @@ def _sorted(path: Path, adapter: Mapping[str, Any]) -> tuple[dict[str, tuple[str
 
 
 def _module(name: str) -> str:
-    """Return a module's name in the network that was trained, without what PEFT and others put before it."""
+    """Return a module's name without the prefixes that PEFT and other packages add."""
     name = name.removeprefix("base_model.model.")
     found = _PARTS.search(name)
     return found[1] if found else name
 
 
 def _own_name(name: str) -> str | None:
-    """Return segment-anything's name of a module or tensor of SAM; None if it is of none."""
+    """Return segment-anything's name of a module or tensor of SAM; None if SAM has no such part."""
     name = _module(name).replace(".modules_to_save.default.", ".")
     if _ENCODER_ALONE.match(name):
         name = f"{'image' if name.startswith('blocks') else 'vision'}_encoder.{name}"
@@ -181,7 +188,7 @@ def _own_name(name: str) -> str | None:
 
 
 def _of_module(module: str, patterns: Mapping[str, Any], otherwise: Any) -> Any:
-    """Return a module's own value, by the first pattern that fits the end of its name, as PEFT does it."""
+    """Return the value of the first pattern that fits the end of a module's name, as PEFT does; else `otherwise`."""
     found = (value for name, value in patterns.items() if re.match(rf"(.*\.)?({name})$", module))
     return next(found, otherwise)
 

@@ -1,4 +1,4 @@
-"""What all models of the SAM kind do with an embedding: prompts of one kind together, clicks one by one, a grid."""
+"""Decoding that all models of the SAM kind share: prompts in batches, clicks one by one, and grids of points."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ __all__ = ["MASK_PROMPT_LOGIT", "SAM_PROTOCOLS", "PromptedMasks", "trusted"]
 
 #: Protocols that `PromptedMasks` implements.
 SAM_PROTOCOLS = ("PointGrid", "Promptable", "FeatureExtractor")
-#: Logit of the inside of a mask prompt, and its negative to the outside.
+#: Logit inside a mask prompt; outside it is the negative.
 MASK_PROMPT_LOGIT = 6.0
-#: Prompts decoded at once: bounds the memory of their logits at the picture's size.
+#: Prompts to decode at once. This bounds the memory of their logits at the picture's size.
 _BATCH = 16
-#: Side in pixels of a window from which encoding takes long.
+#: Windows of at least this side in pixels take long to encode.
 _LARGE = 512
-#: Last clicks that are passed one by one; the networks were trained on at most so many.
+#: Number of last clicks that are passed one by one; the networks were trained on at most this many.
 _ONE_BY_ONE = 8
 
 
 class PromptedMasks:
-    """A model that implements `Promptable`, `PointGrid` and `FeatureExtractor`; its network is the subclass's.
+    """A model that implements `Promptable`, `PointGrid` and `FeatureExtractor` with the network of a subclass.
 
-    A subclass has `device`, `window`, `mask_side` and `feature_stride`, and the methods `_encoded`,
+    A subclass defines `device`, `window`, `mask_side` and `feature_stride`, and the methods `_encoded`,
     `_low_resolution`, `_enlarged` and `to_cpu`.
     """
 
-    #: What `encode` does to a picture: equal values mean equal features.
+    #: How `encode` prepares a picture; equal values mean equal features.
     preprocessing = "sam"
     #: Pixels at a window's border where features differ from those of a larger window.
     feature_margin: int = 64
@@ -53,7 +53,7 @@ class PromptedMasks:
 
     @property
     def device(self) -> str:
-        """Where it runs, as torch writes it."""
+        """Device of the network, as torch writes it."""
         raise NotImplementedError
 
     @property
@@ -63,12 +63,12 @@ class PromptedMasks:
 
     @property
     def mask_threshold(self) -> float:
-        """Logit above which a pixel is of the mask."""
+        """Logit above which a pixel belongs to the mask."""
         return 0.0
 
     @property
     def padding(self) -> tuple[int, int, int]:
-        """What fills a window beside a picture whose features are asked for: the mean of photographs."""
+        """Colour that fills the rest of the window when `features` pads a picture: the mean of photographs."""
         return 124, 116, 104
 
     @property
@@ -78,11 +78,11 @@ class PromptedMasks:
 
     @property
     def feature_stride(self) -> int:
-        """Pixels of the picture a cell of the features."""
+        """Pixels of the picture per cell of the features."""
         raise NotImplementedError
 
     def to_cpu(self) -> bool:
-        """Move the model to the CPU permanently."""
+        """Move the model to the CPU permanently; return False if it was there already."""
         raise NotImplementedError
 
     def _encoded(self, rgb: NDArray[np.uint8]) -> SamEmbedding:
@@ -98,42 +98,42 @@ class PromptedMasks:
         *,
         several: bool,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return low-resolution logits (B, K, h, w) and predicted IoU (B, K), as ``predict_torch`` does."""
+        """Return low-resolution logits (B, K, h, w) and predicted IoU (B, K), like ``SamPredictor.predict_torch``."""
         raise NotImplementedError
 
     def _enlarged(self, logits: torch.Tensor, embedding: SamEmbedding) -> torch.Tensor:
-        """Return low-resolution logits at the picture's size."""
+        """Return low-resolution logits resized to the picture."""
         raise NotImplementedError
 
     def encode(self, rgb: NDArray[np.uint8]) -> SamEmbedding:
-        """Encode a picture, resized to `window`."""
+        """Return the embedding of a picture, which is resized to `window`."""
         return with_fallbacks(lambda _: self._encoded(rgb), 1, "encoding", self.fallbacks, self.to_cpu)
 
     @property
     def stored_as(self) -> str:
-        """How features are stored: those that took long to make are small, the others exact."""
+        """Precision of stored features: ``float16`` for large windows to save space, else the exact ``float32``."""
         return "float16" if self.window >= _LARGE else "float32"
 
     def packed(self, embedding: SamEmbedding) -> bytes:
-        """Return an embedding as bytes, for a disk."""
+        """Return an embedding as bytes, to be stored on disk."""
         return embedding.packed(self.stored_as)
 
     def unpacked(self, data: bytes) -> SamEmbedding:
-        """Return the embedding that `packed` made bytes of."""
+        """Return the embedding from the bytes that `packed` returned."""
         return SamEmbedding.unpacked(data, self.device)
 
     @property
     def features_window(self) -> int:
-        """Largest side in pixels of a picture that is described as it is."""
+        """Largest side in pixels of a picture that `features` takes."""
         return self.window
 
     @property
     def feature_offset(self) -> float:
-        """Position in pixels of the first cell: the middle of its patch."""
+        """Position in pixels of the first cell's centre."""
         return (self.feature_stride - 1) / 2
 
     def features(self, rgb: NDArray[np.uint8]) -> NDArray[np.float16]:
-        """Return what the encoder sees in a picture, which is padded to the window instead of resized."""
+        """Return the encoder's features of a picture, which is padded to the window instead of resized."""
         height, width = rgb.shape[:2]
         padded = np.broadcast_to(np.array(self.padding, np.uint8), (self.window, self.window, 3)).copy()
         padded[:height, :width] = rgb
@@ -145,10 +145,10 @@ class PromptedMasks:
     def decode(
         self, embedding: SamEmbedding, prompts: Sequence[Prompt], *, multimask: bool, one_by_one: bool = False
     ) -> list[Candidates]:
-        """Decode prompts, those of the same kind together.
+        """Decode prompts; those with the same parts are decoded together.
 
-        With `one_by_one` each click is passed with the logits of the mask before it, as SAM was trained (Kirillov et
-        al. 2023, appendix A), unless a mask is part of the prompt.
+        With `one_by_one`, each click is decoded with the logits of the mask before it, as SAM was trained (Kirillov et
+        al. 2023, appendix A). Prompts that have a mask are decoded in one step.
         """
         groups: dict[tuple[int, bool, bool], list[int]] = {}
         for i, prompt in enumerate(prompts):
@@ -171,7 +171,7 @@ class PromptedMasks:
     def grid_masks(
         self, embedding: SamEmbedding, points: NDArray[np.float64], options: GridOptions, poll: Callable[[], None]
     ) -> list[Mask]:
-        """Prompt at every point; three masks per point."""
+        """Return the stable masks of a grid of points, three per point at most."""
         masks: list[Mask] = []
         done = 0
 
@@ -197,13 +197,13 @@ class PromptedMasks:
             return stable_masks(logits, iou, enlarger, self.mask_threshold, options)
 
     def _enlarger(self, embedding: SamEmbedding, small: tuple[int, int]) -> Enlarger:
-        """Return what resizes as `_enlarged` does, mask by mask: to the window, and the picture's part of it."""
+        """Return the `Enlarger` that resizes as `_enlarged` does, but each mask only in its own box."""
         return embedding.enlarger(small, (self.window, self.window), embedding.input_size)
 
     def _wanted(
         self, embedding: SamEmbedding, coordinates: torch.Tensor, labels: torch.Tensor, options: GridOptions
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return low-resolution logits (M, h, w) and predicted IoU (M,) of the masks that the model trusts."""
+        """Return low-resolution logits (M, h, w) and predicted IoU (M,) of the masks that `trusted` accepts."""
         logits, iou = self._low_resolution(embedding, coordinates, labels, None, None, several=True)
         made = trusted(iou, options)
         return logits[made], iou[made]
@@ -211,7 +211,7 @@ class PromptedMasks:
     def _decode_alike(
         self, embedding: SamEmbedding, prompts: Sequence[Prompt], multimask: bool, one_by_one: bool
     ) -> list[Candidates]:
-        """Decode prompts that have equally many points, and all or none a box and a mask."""
+        """Decode prompts with equally many points, where all or none have a box, and all or none a mask."""
         import torch
         from segment_anything.utils.amg import calculate_stability_score
 
@@ -243,7 +243,7 @@ class PromptedMasks:
     def _before_last(
         self, embedding: SamEmbedding, coordinates: torch.Tensor, labels: torch.Tensor, boxes: torch.Tensor | None
     ) -> torch.Tensor | None:
-        """Return the low-resolution logits of the masks before the last click, None before the first."""
+        """Return the low-resolution logits of the masks before the last click; None if there are none."""
         import torch
 
         clicks = coordinates.shape[1]
@@ -259,5 +259,5 @@ class PromptedMasks:
 
 
 def trusted(iou: torch.Tensor, options: GridOptions) -> torch.Tensor:
-    """Return which masks of a grid have the predicted IoU that is asked for."""
+    """Return which masks have a predicted IoU above the threshold of `options`; all of them if that is 0."""
     return iou > options.pred_iou_thresh if options.pred_iou_thresh > 0 else iou == iou

@@ -27,17 +27,17 @@ from napari_foundseg.models.store import weight_files
 
 __all__ = ["SAM2_PROTOCOLS", "WINDOW", "check_file", "encoder_options", "kind_of", "load_network", "protocols_of"]
 
-#: Protocols that the networks with a memory implement, which all published files hold.
+#: Protocols of networks with a memory; all published files hold such networks.
 SAM2_PROTOCOLS = (*SAM_PROTOCOLS, "Propagating")
-#: Side in pixels of the square that the published networks see.
+#: Side in pixels of the square that the published networks take.
 WINDOW = 1024
-#: The networks of transformers by the ``model_type`` of a folder; those for films have all tensors of a file.
+#: Classes of transformers by the ``model_type`` of a folder; those for video use all tensors of a published file.
 _NETWORKS = {"sam2": "Sam2Model", "sam2_video": "Sam2VideoModel", "edgetam": "EdgeTamModel",
              "edgetam_video": "EdgeTamVideoModel"}  # fmt: skip
 
 
 def kind_of(found: WeightsView) -> str:
-    """Return ``sam2`` or ``edgetam`` if weights are of that kind, in either layout; else an empty text."""
+    """Return ``sam2`` or ``edgetam`` if weights are of that kind, in either layout; else an empty string."""
     if (kind := str(found.config.get("model_type"))) in _NETWORKS:
         return kind.removesuffix("_video")
     own = own_tensors(found.shapes)
@@ -47,15 +47,15 @@ def kind_of(found: WeightsView) -> str:
 
 
 def protocols_of(found: WeightsView) -> tuple[str, ...]:
-    """Return what weights can do: a folder of a network for pictures alone has no memory."""
+    """Return the protocols of weights. A folder whose network is for pictures only has no memory."""
     pictures = str(found.config.get("model_type")) in ("sam2", "edgetam")
     return SAM_PROTOCOLS if pictures else SAM2_PROTOCOLS
 
 
 def check_file(found: WeightsView, window: int = WINDOW) -> None:
-    """Raise CheckpointError if tensors of a published file are missing or of other shapes; a folder is not looked at.
+    """Raise CheckpointError if tensors of a published file are missing or of other shapes.
 
-    That of a folder is checked when it is loaded.
+    A folder of transformers is not checked here, but when it is loaded.
     """
     own = own_tensors(found.shapes)
     if not own:
@@ -70,7 +70,7 @@ def check_file(found: WeightsView, window: int = WINDOW) -> None:
 
 
 def encoder_options(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """Return which encoder and version the weights of a SAM 2 are of, as options of a row."""
+    """Return the names of encoder and version of a SAM 2's weights, as options of a row."""
     own = own_tensors(shapes) or shapes
     size = hiera_of(own)
     hiera = HIERAS.get(size) if size else None
@@ -88,7 +88,7 @@ def load_network(path: Path, device: str, window: int = WINDOW) -> Any:
     device : str
         Where to put it.
     window : int
-        Side in pixels of the square that it sees, of a published file; a folder says it itself.
+        Side in pixels of the network's square, for a published file; a folder has its own.
 
     Raises
     ------
@@ -109,7 +109,10 @@ def load_network(path: Path, device: str, window: int = WINDOW) -> Any:
 
 
 def _outlined(path: Path, own: Mapping[str, tuple[int, ...]], window: int) -> Any:
-    """Return the configuration of a published file; CheckpointError if its tensors do not make the network."""
+    """Return the configuration of a published file.
+
+    Raises CheckpointError if its tensors do not make the network.
+    """
     import transformers
 
     what = "EdgeTAM" if is_edgetam(own) else f"SAM {encoder_options(own)['version']}"

@@ -1,8 +1,8 @@
-"""SAM 2, SAM 2.1, MedSAM2, EdgeTAM and the tracker of SAM 3 through the frames of a film or the slices of a stack.
+"""SAM 2, SAM 2.1, MedSAM2, EdgeTAM and the tracker of SAM 3 on the frames of a film or the slices of a stack.
 
-The sessions of transformers do the work, one for each object, so that objects do not change each other; all read the
-features of a frame from one cache. Frames are read when they are needed, and of what a session remembers only that is
-kept which further frames look at: without that it grows by 5.8 MB a frame and object.
+The sessions of transformers do the work. Each object has a session of its own, so that objects do not affect each
+other. All sessions read the features of a frame from one cache. Frames are read on demand. A session keeps only the
+memory that later frames use; otherwise it would grow by 5.8 MB per frame and object.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _SESSIONS = {
 
 
 class Sam2FrameModel(Sam2Model):
-    """A network with a memory, which implements `Propagating` besides.
+    """A network with a memory, which also implements `Propagating`.
 
     Parameters
     ----------
     forgets : bool
-        Whether frames before the first prompt are found without those after it, as MedSAM2's authors do it; else what
-        was found onward is remembered when going back, as SAM 2 does it.
+        Whether the backward pass ignores the memory of the forward pass, as MedSAM2's authors do it. Otherwise the
+        backward pass uses that memory, as SAM 2 does.
     """
 
     def __init__(self, network: Any, name: str, key: str, *, forgets: bool = False) -> None:
@@ -56,8 +56,8 @@ class Sam2FrameModel(Sam2Model):
     ) -> Iterator[FrameMasks]:
         """Follow objects through frames.
 
-        Each object is followed onward and back from the first frame in which a prompt shows it. Its further prompts are
-        remembered as firmly as the first.
+        Each object is followed forward and backward from the first frame in which a prompt shows it. Frames with later
+        prompts become conditioning frames, like the first.
         """
         shown = merged_prompts(prompts, first, last, len(frames))
         cache = self._session([]).cache
@@ -67,7 +67,8 @@ class Sam2FrameModel(Sam2Model):
             track.begin(frame)
         earliest = min(track.start for track in tracks)
         latest = max(track.start for track in tracks)
-        # Where some objects begin later than others: back to the earliest, kept until the others are there.
+        # Objects may start in different frames. Follow the later ones back to the earliest start, and keep their
+        # masks until the forward pass reaches those frames.
         waiting: dict[int, dict[int, _Seen]] = {}
         for frame in range(latest - 1, earliest - 1, -1):
             poll()
@@ -82,7 +83,7 @@ class Sam2FrameModel(Sam2Model):
             yield _masks(frame, {t.number: t.run(frame, reverse=True) for t in tracks}, tracks)
 
     def _session(self, frames: Sequence[NDArray[np.uint8]]) -> Any:
-        """Return a session of transformers that reads frames when they are asked for."""
+        """Return a session of transformers that reads frames on demand."""
         import torch
         import transformers
 
@@ -93,7 +94,7 @@ class Sam2FrameModel(Sam2Model):
 
 
 class _Pixels:
-    """Frames as the network takes them, in place of the mapping that a session holds."""
+    """Frames as the network takes them, computed on demand; it replaces the mapping in a session."""
 
     def __init__(
         self, frames: Sequence[NDArray[np.uint8]], pixels: Callable[[NDArray[np.uint8]], torch.Tensor]
@@ -109,7 +110,7 @@ class _Pixels:
 
 
 class _Seen:
-    """An object in one frame: small logits, and the probability that it is there."""
+    """An object in one frame: low-resolution logits, and the probability that the object is present."""
 
     def __init__(self, output: Any) -> None:
         logits = output.pred_masks.detach()
@@ -118,7 +119,7 @@ class _Seen:
 
 
 class _Track:
-    """One object: its prompts, and what the network remembers of it."""
+    """One object: its prompts, and the network's memory of it."""
 
     def __init__(
         self,
@@ -136,7 +137,7 @@ class _Track:
         self._model = model
         self._frames = frames
         self._prompts = prompts
-        # Onward and back: one session, or one each.
+        # One session for both directions, or one for each.
         self._sessions = [model._session(frames) for _ in range(2 if model._forgets else 1)]
         for session in self._sessions:
             session.cache = cache
@@ -144,7 +145,7 @@ class _Track:
         self._reached = self.start
 
     def begin(self, frame: int) -> None:
-        """Show the object in a frame by a prompt that needs no others."""
+        """Show the network the object in a frame whose prompt is sufficient on its own."""
         rows, columns = self._frames[frame].shape[:2]
         self.size = (rows, columns)
         for session in self._sessions:
@@ -153,7 +154,7 @@ class _Track:
             self._forget(session, frame)
 
     def run(self, frame: int, *, reverse: bool) -> _Seen:
-        """Find the object in the next frame."""
+        """Find the object in the next frame of the forward or backward pass."""
         session = self._sessions[-1 if reverse else 0]
         network = partial(self._model.network, session, frame_idx=frame, reverse=reverse)
         output = network()
@@ -161,14 +162,17 @@ class _Track:
             self._show(session, frame)
             output = network()
             for kinds in session.output_dict_per_obj.values():
-                # Remembered as firmly as what was shown first.
+                # Make it a conditioning frame, like that of the first prompt.
                 kinds["cond_frame_outputs"][frame] = kinds["non_cond_frame_outputs"].pop(frame)
         self._reached = min(self._reached, frame)
         self._forget(session, frame)
         return _Seen(output)
 
     def _show(self, session: Any, frame: int) -> None:
-        """Give a session the prompt of a frame; the network is to run on it next, or it is lost."""
+        """Pass the prompt of a frame to a session.
+
+        The network must run on this frame next, or the prompt is lost.
+        """
         import torch
 
         prompt = self._prompts[frame]
@@ -181,14 +185,17 @@ class _Track:
             labels = [*(CORNERS if corners else ()), *(prompt.labels or ())]
             side = self._model.window
             points = torch.as_tensor(yx[:, ::-1].copy(), dtype=torch.float)
-            # In float32, as the processor of transformers does it.
+            # In float32, like the processor of transformers.
             points = (points * (side / torch.tensor([columns, rows], dtype=torch.float)))[None, None]
             shown = {"point_coords": points, "point_labels": torch.tensor(labels, dtype=torch.int)[None, None]}
             session.add_point_inputs(0, frame, shown)
         session.obj_with_new_inputs = [self.number]
 
     def _mask(self, frame: int, prompt: Prompt) -> torch.Tensor:
-        """Return a mask as a session takes it: no clicks beside it, so that those change it before."""
+        """Return a mask as a session takes it, (1, 1, side, side).
+
+        A session takes a mask without points or a box. If the prompt has those as well, they refine the mask first.
+        """
         import torch
         from torch.nn import functional
 
@@ -203,9 +210,10 @@ class _Track:
         return (large >= 0.5).float()
 
     def _forget(self, session: Any, frame: int) -> None:
-        """Drop what no further frame looks at, be it the next here, at the start, or before the frame farthest back.
+        """Drop memory that no later frame uses.
 
-        The network looks at `num_maskmem` frames, and of more only at pointers, which are small.
+        Later frames may follow `frame`, the start, or the earliest frame that was reached. The network reads the
+        features of `num_maskmem` frames. Of further frames it reads only object pointers, which are small.
         """
         config = self._model.network.config
         ends = (frame, self.start, self._reached)
@@ -224,7 +232,7 @@ class _Track:
 
 
 def _masks(frame: int, seen: Mapping[int, _Seen], tracks: Sequence[_Track]) -> FrameMasks:
-    """Return the masks of a frame at its size, in the order of the objects."""
+    """Return the masks of a frame at the frame's size, in the order of `tracks`."""
     import torch
     from torch.nn import functional
 
@@ -237,7 +245,7 @@ def _masks(frame: int, seen: Mapping[int, _Seen], tracks: Sequence[_Track]) -> F
 
 
 def sam2_model(network: Any, name: str, key: str, *, forgets: bool = False) -> Sam2Model:
-    """Return the model of a network: one without a memory does not implement `Propagating`."""
+    """Return the model of a network: a `Sam2FrameModel` if the network has a memory, else a `Sam2Model`."""
     if network.config.model_type in _SESSIONS:
         return Sam2FrameModel(network, name, key, forgets=forgets)
     return Sam2Model(network, name, key)

@@ -1,7 +1,7 @@
-"""Layouts of SAM 2, SAM 2.1 and EdgeTAM: where the network's tensors are in a published file, and their names.
+"""Layouts of SAM 2, SAM 2.1 and EdgeTAM: the places and names of the network's tensors in a published file.
 
-A published ``.pt`` is ``{"model": state_dict}`` by the names of the package ``sam2``; transformers has other names for
-the same tensors. What a file does not say, such as heads and windows of Hiera, is in `HIERAS`.
+A published ``.pt`` is ``{"model": state_dict}`` with the names of the package ``sam2``; transformers has other names
+for the same tensors. Facts that a file does not hold, such as heads and windows of Hiera, are in `HIERAS`.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
-#: A tensor that all of these networks have and no other.
+#: A tensor that all of these networks have, and no others.
 _MARK = "sam_mask_decoder.iou_token.weight"
 _TRUNK = "image_encoder.trunk."
 
 
 class Hiera(NamedTuple):
-    """What the tensors of a Hiera encoder do not say."""
+    """Facts of a Hiera encoder that its tensors do not show."""
 
     name: str
     heads: int
@@ -95,7 +95,7 @@ _RENAMED = [(re.compile(pattern), name) for pattern, name in [
        f"memory_encoder.mask_downsampler.layers.{layer}.{part}.")
       for layer in range(4) for place, part in enumerate(("conv", "layer_norm"))),
     (r"^memory_encoder\.mask_downsampler\.encoder\.12\.", "memory_encoder.mask_downsampler.final_conv."),
-    # EdgeTAM's own.
+    # Only in EdgeTAM.
     (r"^spatial_perceiver\.latents$", "spatial_perceiver.latents_1d"),
     (rf"{_PERCEIVER}attn\.norm_x\.", r"\1.layer_norm_input."),
     (rf"{_PERCEIVER}attn\.norm_latents\.", r"\1.layer_norm_latents."),
@@ -108,7 +108,7 @@ _RENAMED = [(re.compile(pattern), name) for pattern, name in [
       for theirs, ours in (("ff", "mlp"), ("self_ff", "self_mlp"))
       for number, part in ((0, "layer_norm"), (1, "up_proj"), (3, "down_proj"))),
 ]]  # fmt: skip
-#: Of EdgeTAM only: SAM 2 has these names in transformers too.
+#: For EdgeTAM only: transformers keeps these names for SAM 2.
 _OF_EDGETAM = [(re.compile(pattern), name) for pattern, name in [
     (r"^(memory_attention\.layers\.\d+)\.linear1\.", r"\1.mlp.up_proj."),
     (r"^(memory_attention\.layers\.\d+)\.linear2\.", r"\1.mlp.down_proj."),
@@ -118,7 +118,7 @@ _TIED = {"prompt_encoder.shared_embedding.positional_embedding": "shared_image_e
 
 
 class Origin(NamedTuple):
-    """Of what tensors of a published file one of transformers is made."""
+    """The tensors of a published file from which a tensor of transformers is made."""
 
     names: tuple[str, ...]
     """Put together along the first axis."""
@@ -127,7 +127,10 @@ class Origin(NamedTuple):
 
 
 def own_tensors(tensors: Mapping[str, _T]) -> dict[str, _T]:
-    """Return the network's tensors of a published file by the names of ``sam2``; empty if it has none."""
+    """Return the network's tensors of a published file under the names of ``sam2``.
+
+    The result is empty if the file holds no such network.
+    """
     prefix = next((name.removesuffix(_MARK) for name in tensors if name.endswith(_MARK)), None)
     if prefix is None or not any(name.startswith(prefix + _TRUNK) for name in tensors):
         return {}
@@ -140,14 +143,20 @@ def is_edgetam(names: Iterable[str]) -> bool:
 
 
 def is_version_2_1(names: Iterable[str]) -> bool:
-    """Return whether tensors are SAM 2.1's, not SAM 2.0's, by the names of either kind."""
+    """Return whether tensors are SAM 2.1's, not SAM 2.0's.
+
+    Takes the names of ``sam2`` or those of transformers.
+    """
     marks = ("obj_ptr_tpos_proj.", "no_obj_embed_spatial", "temporal_positional_encoding_projection_layer.",
              "occlusion_spatial_embedding_parameter")  # fmt: skip
     return any(name.startswith(marks) for name in names)
 
 
 def hiera_of(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, tuple[int, ...]] | None:
-    """Return width and blocks of each stage of a Hiera, by the names of either kind; None if there is none."""
+    """Return the width and the blocks of each stage of a Hiera encoder; None if there is none.
+
+    Takes the names of ``sam2`` or those of transformers.
+    """
     for trunk, patch in ((_TRUNK, "proj"), ("vision_encoder.backbone.", "projection")):
         blocks = {int(name.split(".")[3]) for name in shapes if re.match(rf"{re.escape(trunk)}blocks\.\d+\.", name)}
         width = shapes.get(f"{trunk}patch_embed.{patch}.weight")
@@ -159,7 +168,7 @@ def hiera_of(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, tuple[int, ...
 
 
 def origins(names: Iterable[str]) -> dict[str, Origin]:
-    """Return the names of transformers for the tensors of a published file, and of what each is made."""
+    """Return the tensors of transformers by name, each with the tensors of a published file that make it."""
     names = list(names)
     rules = [*_RENAMED, *(_OF_EDGETAM if is_edgetam(names) else ())]
     found: dict[str, Origin] = {}
@@ -180,7 +189,7 @@ def origins(names: Iterable[str]) -> dict[str, Origin]:
 
 
 def shape_of(origin: Origin, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
-    """Return the shape of a tensor of transformers."""
+    """Return the shape of a tensor of transformers, from the shapes of a published file."""
     parts = [shapes[name] for name in origin.names]
     if len(parts) == 1 and origin.half is None:
         return tuple(parts[0])
@@ -189,7 +198,7 @@ def shape_of(origin: Origin, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int
 
 
 def tensor_of(origin: Origin, tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """Return a tensor of transformers, in float32 where it is not a count."""
+    """Return a tensor of transformers from a published file's; floating-point tensors become float32."""
     import torch
 
     parts = [tensors[name] for name in origin.names]
@@ -199,12 +208,12 @@ def tensor_of(origin: Origin, tensors: Mapping[str, torch.Tensor]) -> torch.Tens
 
 
 def video_settings(shapes: Mapping[str, tuple[int, ...]], window: int) -> dict[str, Any]:
-    """Return the configuration of transformers for a published file, as `config.json` would hold it.
+    """Return the settings that ``config.json`` of transformers would hold for a published file.
 
     Parameters
     ----------
     shapes : mapping of str to tuple of int
-        From `own_tensors`; of a Hiera in `HIERAS`, or of EdgeTAM.
+        Shapes of the result of `own_tensors`: EdgeTAM, or a SAM 2 whose encoder is in `HIERAS`.
     window : int
         Side in pixels of the square that the network sees.
     """
@@ -224,7 +233,7 @@ def video_settings(shapes: Mapping[str, tuple[int, ...]], window: int) -> dict[s
             "model_type": "timm_wrapper",
             "architecture": "repvit_m1",
             "model_args": {"in_chans": 3, "features_only": True, "out_indices": [0, 1, 2, 3]},
-            # Of no use here; without them the names of ImageNet's classes would be looked up.
+            # Not used. Without them, transformers would look up the names of ImageNet's classes.
             "label_names": ["none"],
             "num_classes": 1,
         }

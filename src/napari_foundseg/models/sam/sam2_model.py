@@ -1,7 +1,7 @@
 """SAM 2 (Ravi et al. 2024), SAM 2.1, EdgeTAM and the tracker of SAM 3 on pictures, through transformers.
 
-A picture is stretched to the network's square, whatever its shape. Unlike SAM 1's, masks are resized from the small
-logits to the picture in one step, and the decoder uses features of three sizes.
+A picture is stretched to the network's square, whatever its shape. Masks are resized from the low-resolution logits to
+the picture in one step, where SAM 1 takes two. The decoder uses features of three sizes.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ CORNERS = (2, 3)
 
 
 class Sam2Model(PromptedMasks):
-    """A network of transformers that implements `Promptable`, `PointGrid` and `FeatureExtractor`."""
+    """A SAM 2 network of transformers that implements `Promptable`, `PointGrid` and `FeatureExtractor`."""
 
-    #: Which preparation of pictures it is; a part of the key of embeddings.
+    #: Name of the way in which pictures are prepared; part of the key of stored embeddings.
     prepared_as: ClassVar[str] = "sam2"
-    #: Mean and deviation of colours, 0 to 1, that pictures are normalised by: ImageNet's.
+    #: Mean and standard deviation of colours (0 to 1) for normalising pictures: ImageNet's.
     mean: ClassVar[tuple[float, float, float]] = (0.485, 0.456, 0.406)
     deviation: ClassVar[tuple[float, float, float]] = (0.229, 0.224, 0.225)
 
@@ -41,7 +41,7 @@ class Sam2Model(PromptedMasks):
 
     @property
     def device(self) -> str:
-        """Where it runs, as torch writes it."""
+        """Device of the network, as torch writes it."""
         return str(self.network.device)
 
     @property
@@ -51,12 +51,12 @@ class Sam2Model(PromptedMasks):
 
     @property
     def preprocessing(self) -> str:  # type: ignore[override] # of this window
-        """What `encode` does to a picture: equal values mean equal features."""
+        """How `encode` prepares a picture; equal values mean equal features."""
         return f"{self.prepared_as} stretched to {self.window}"
 
     @property
     def padding(self) -> tuple[int, int, int]:
-        """What fills a window beside a picture whose features are asked for: the mean of its colours."""
+        """Colour that fills the rest of the window when `features` pads a picture: the mean colour."""
         red, green, blue = (round(255 * value) for value in self.mean)
         return red, green, blue
 
@@ -67,11 +67,11 @@ class Sam2Model(PromptedMasks):
 
     @property
     def feature_stride(self) -> int:
-        """Pixels of the picture a cell of the features."""
+        """Pixels of the picture per cell of the features."""
         return self.window // int(self.network.prompt_encoder.image_embedding_size[0])
 
     def to_cpu(self) -> bool:
-        """Move the model to the CPU permanently."""
+        """Move the model to the CPU permanently; return False if it was there already."""
         if self.device == "cpu":
             return False
         self.network.to("cpu")
@@ -82,7 +82,7 @@ class Sam2Model(PromptedMasks):
         return stretched(rgb, self.window, self.mean, self.deviation)
 
     def _encoded(self, rgb: NDArray[np.uint8]) -> SamEmbedding:
-        """Encode a picture, stretched to the window."""
+        """Return the embedding of a picture, which is stretched to the window."""
         import torch
 
         with torch.inference_mode():
@@ -99,7 +99,7 @@ class Sam2Model(PromptedMasks):
         *,
         several: bool,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return low-resolution logits (B, K, h, w) and predicted IoU (B, K), as SAM2ImagePredictor does."""
+        """Return low-resolution logits (B, K, h, w) and predicted IoU (B, K), like ``SAM2ImagePredictor``."""
         import torch
 
         count = next(len(part) for part in (coordinates, boxes, masks) if part is not None)
@@ -112,7 +112,7 @@ class Sam2Model(PromptedMasks):
         if coordinates is not None and labels is not None:
             sparse, dense = encoder(coordinates[:, None].float(), labels[:, None], None, masks)
         else:
-            # A mask alone has no points at all; transformers would add two that are none.
+            # A mask alone comes without points. transformers would add two padding points.
             sparse, dense = embedding.features.new_zeros(count, 1, 0, encoder.hidden_size), encoder.mask_embed(masks)
         places = self.network.get_image_wide_positional_embeddings()
         logits, iou = self.network.mask_decoder(
@@ -140,7 +140,7 @@ def stretched(
     mean: Sequence[float] = Sam2Model.mean,
     deviation: Sequence[float] = Sam2Model.deviation,
 ) -> torch.Tensor:
-    """Return a picture as the encoder takes it, as the reference resizes: bilinear with anti-aliasing.
+    """Return a picture resized and normalised for the encoder; bilinear with anti-aliasing, as in the reference.
 
     Parameters
     ----------
@@ -149,12 +149,12 @@ def stretched(
     side : int
         Rows and columns of the result.
     mean, deviation : sequence of float
-        Of red, green and blue, 0 to 1; by default ImageNet's.
+        Mean and standard deviation of red, green and blue (0 to 1); by default ImageNet's.
 
     Returns
     -------
     (1, 3, side, side) tensor of float32
-        Less the mean, in deviations.
+        The picture less the mean, divided by the deviation.
     """
     import torch
     from torch.nn import functional

@@ -1,8 +1,8 @@
-"""Layouts of SAM checkpoints: where the network's tensors are in a file, and what they are called.
+"""Layouts of SAM checkpoints: the places and names of the network's tensors in a file.
 
-A published ``.pth`` is the state dict itself; micro-sam's trainer puts it under ``model_state``, others under
-``state_dict`` or ``model``; transformers has names of its own, which are read without transformers. micro-sam's decoder
-is the ``decoder_state`` of its trainer's checkpoints, and a separate file next to the published ones.
+A published ``.pth`` is the state dict itself. micro-sam's trainer stores it under ``model_state``, others under
+``state_dict`` or ``model``. transformers uses other names, which are read without importing transformers. micro-sam's
+decoder is the ``decoder_state`` of its trainer's checkpoints; for the published checkpoints it is a separate file.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _FROM_TRANSFORMERS = [(re.compile(pattern), name) for pattern, name in [
     (r"^(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head))\.proj_in", r"\1.layers.0"),
     (r"^(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head))\.layers\.0", r"\1.layers.1"),
     (r"^(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head))\.proj_out", r"\1.layers.2"),
-    # SAM-HQ's own.
+    # Only in SAM-HQ.
     (r"^mask_decoder\.hq_token\.", "mask_decoder.hf_token."),
     (r"^mask_decoder\.hq_mask_mlp\.proj_in", "mask_decoder.hf_mlp.layers.0"),
     (r"^mask_decoder\.hq_mask_mlp\.layers\.0", "mask_decoder.hf_mlp.layers.1"),
@@ -61,14 +61,14 @@ _FROM_TRANSFORMERS = [(re.compile(pattern), name) for pattern, name in [
 #: Tensors that identify micro-sam's decoder in a separate file, and prefixes of all of its tensors.
 _DECODER_MARKS = ("base.block.1.weight", "out_conv.weight")
 _DECODER_PARTS = ("base.", "decoder.", "deconv", "decoder_head.", "out_conv.")
-#: In transformers' files twice.
+#: Second copy of a tensor in transformers' files.
 _TIED = "prompt_encoder.shared_embedding.positional_embedding"
 
 
 def sam_tensors(tensors: Mapping[str, _T]) -> tuple[dict[str, _T], dict[str, _T]]:
-    """Return the tensors of a SAM by segment-anything's names, and those of micro-sam's instance decoder.
+    """Return a SAM's tensors under segment-anything's names, and the tensors of micro-sam's instance decoder.
 
-    Either is empty if the checkpoint has none.
+    Either is empty if the checkpoint does not have it.
     """
     if any(name.startswith("vision_encoder.layers.") for name in tensors):
         return {sam_name(name): value for name, value in tensors.items() if name != _TIED}, {}
@@ -82,7 +82,10 @@ def sam_tensors(tensors: Mapping[str, _T]) -> tuple[dict[str, _T], dict[str, _T]
 
 
 def _instance_decoder(tensors: Mapping[str, _T]) -> dict[str, _T]:
-    """Return micro-sam's decoder by its own names: of a checkpoint's ``decoder_state``, or of a file of its own."""
+    """Return the tensors of micro-sam's decoder under its own names.
+
+    They are the ``decoder_state`` of a checkpoint, or a file of their own.
+    """
     state = "decoder_state."
     found = {name.removeprefix(state): value for name, value in tensors.items() if name.startswith(state)}
     if found or not set(_DECODER_MARKS) <= tensors.keys():
@@ -91,7 +94,7 @@ def _instance_decoder(tensors: Mapping[str, _T]) -> dict[str, _T]:
 
 
 def size_name(shapes: Mapping[str, tuple[int, ...]]) -> str:
-    """Return the name of a SAM's encoder, such as ``ViT-B``."""
+    """Return the name of a SAM's encoder by its width and depth, such as ``ViT-B``."""
     if "image_encoder.patch_embed.seq.0.c.weight" in shapes:
         return "TinyViT"
     width = shapes.get("image_encoder.patch_embed.proj.weight", (0,))[0]
@@ -100,29 +103,35 @@ def size_name(shapes: Mapping[str, tuple[int, ...]]) -> str:
 
 
 def is_hq(shapes: Mapping[str, Any]) -> bool:
-    """Return whether a SAM has SAM-HQ's token."""
+    """Return whether a SAM has the additional token of SAM-HQ."""
     return "mask_decoder.hf_token.weight" in shapes
 
 
 def load_sam(path: Path, tensors: Mapping[str, torch.Tensor]) -> Sam:
-    """Return the network of a checkpoint on the CPU, in float32; CheckpointError if it does not fit."""
+    """Return the network of a checkpoint on the CPU, in float32.
+
+    Raises CheckpointError if the tensors do not fit.
+    """
     sam = built(path, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
     sam.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     return sam
 
 
 def built(path: Path, shapes: Mapping[str, tuple[int, ...]], *, empty: bool = False) -> Sam:
-    """Return the network that fits shapes, on the meta device if `empty`; CheckpointError if they do not fit."""
+    """Return a network whose tensors have these shapes, on the meta device if `empty`.
+
+    Raises CheckpointError if no such network exists.
+    """
     from napari_foundseg.models.nets.sam.sam_build import build_sam
 
     what = f"a {'SAM-HQ' if is_hq(shapes) else 'SAM'} with {size_name(shapes)}"
-    # Before any memory is taken: a small file may describe a network of any size.
+    # Check before memory is allocated: a small file may describe a huge network.
     outline = check_network(path, build_sam, shapes, what)
     return cast("Sam", outline) if empty else build_sam(shapes)
 
 
 def sam_name(name: str) -> str:
-    """Return segment-anything's name of a tensor or module by transformers' name; its own names stay."""
+    """Return segment-anything's name for transformers' name of a tensor or module; its own names stay unchanged."""
     for pattern, replacement in _FROM_TRANSFORMERS:
         name, count = pattern.subn(replacement, name)
         if count:

@@ -23,7 +23,7 @@ class SamEmbedding:
     Parameters
     ----------
     features : (1, C, H, W) tensor
-        What the image encoder returned.
+        Output of the image encoder.
     original_size : tuple of int
         Rows and columns of the picture.
     input_size : tuple of int
@@ -40,19 +40,19 @@ class SamEmbedding:
 
     @property
     def nbytes(self) -> int:
-        """Memory of the features, and of what was made of them."""
+        """Bytes of the features and of everything in `prepared`."""
         parts = (*self.finer, *self.prepared.values())
         return int(self.features.nbytes) + sum(int(getattr(part, "nbytes", 0)) for part in parts)
 
     def on(self, device: str) -> Self:
-        """Return the embedding on a device, itself if it is there already."""
+        """Return the embedding on a device: itself if it is there already, else a copy with an empty `prepared`."""
         if str(self.features.device) == device:
             return self
         finer = tuple(part.to(device) for part in self.finer)
         return replace(self, features=self.features.to(device), finer=finer, prepared={})
 
     def in_window(self, xy: NDArray[np.float64]) -> torch.Tensor:
-        """Turn places of the picture into places of the encoder's window.
+        """Convert positions in the picture to positions in the encoder's window.
 
         Parameters
         ----------
@@ -70,7 +70,7 @@ class SamEmbedding:
         return torch.as_tensor(xy * (used_width / width, used_height / height), device=self.features.device)
 
     def mask_input(self, mask: NDArray[np.bool_], side: int, window: int, logit: float) -> torch.Tensor:
-        """Turn a mask of the picture into the small logits that a prompt encoder takes.
+        """Convert a mask of the picture to the small logits that a prompt encoder takes.
 
         Parameters
         ----------
@@ -81,7 +81,7 @@ class SamEmbedding:
         window : int
             Rows and columns of the encoder's window.
         logit : float
-            Inside; outside it is its negative.
+            Logit inside the mask; outside it is the negative.
 
         Returns
         -------
@@ -98,7 +98,7 @@ class SamEmbedding:
         return (padded * 2 - 1) * logit
 
     def enlarger(self, small: tuple[int, int], window: tuple[int, int], used: tuple[int, int]) -> Enlarger:
-        """Return the cached object that enlarges small logits to `window`, and the `used` part of it to the picture."""
+        """Return the cached `Enlarger` that resizes logits to `window`, and the `used` part of that to the picture."""
         from napari_foundseg.models.nets.sam.mask_enlargement import Enlarger
 
         if "enlarger" not in self.prepared:
@@ -107,7 +107,7 @@ class SamEmbedding:
         return enlarger
 
     def packed(self, dtype: str) -> bytes:
-        """Return the embedding as bytes, in a precision."""
+        """Return the embedding as bytes, with features in the precision `dtype`, such as ``float16``."""
         import torch
         from safetensors.torch import save
 
@@ -120,7 +120,7 @@ class SamEmbedding:
 
     @classmethod
     def unpacked(cls, data: bytes, device: str) -> Self:
-        """Return the embedding that `packed` made bytes of."""
+        """Return the embedding from the bytes that `packed` returned, in float32."""
         import torch
         from safetensors.torch import load
 

@@ -1,7 +1,7 @@
 """The SAM 1 family (Kirillov et al., Segment Anything, ICCV 2023) through the reference package.
 
-`SamModel` adapts a `segment_anything` ``Sam`` to our protocols. Its encoder and decoder are computed in another order
-(`models.nets.sam.sam_vit`, `models.nets.sam.sam_decoder`) with the results of ``segment_anything.SamPredictor``.
+`SamModel` adapts a `segment_anything` ``Sam`` to our protocols. Its encoder and decoder compute in another order
+(`models.nets.sam.sam_vit`, `models.nets.sam.sam_decoder`), with the results of ``segment_anything.SamPredictor``.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class SamModel(PromptedMasks):
 
     @property
     def device(self) -> str:
-        """Where it runs, as torch writes it."""
+        """Device of the network, as torch writes it."""
         return str(self.sam.device)
 
     @property
@@ -47,7 +47,7 @@ class SamModel(PromptedMasks):
 
     @property
     def mask_threshold(self) -> float:
-        """Logit above which a pixel is of the mask."""
+        """Logit above which a pixel belongs to the mask."""
         return float(self.sam.mask_threshold)
 
     @property
@@ -57,7 +57,7 @@ class SamModel(PromptedMasks):
 
     @property
     def padding(self) -> tuple[int, int, int]:
-        """What fills a window beside a picture whose features are asked for."""
+        """Colour that fills the rest of the window when `features` pads a picture."""
         red, green, blue = self.sam.pixel_mean.cpu().numpy().reshape(3).round().astype(int).tolist()
         return red, green, blue
 
@@ -73,7 +73,7 @@ class SamModel(PromptedMasks):
         return SamEmbedding(predictor.features, tuple(predictor.original_size), tuple(predictor.input_size))
 
     def _thin(self, rgb: NDArray[np.uint8], size: tuple[int, int]) -> torch.Tensor:
-        """Resize a picture whose shorter side would round to 0."""
+        """Resize a picture that is so thin that segment-anything would round its shorter side to 0 pixels."""
         import torch
         from PIL.Image import Resampling, fromarray
 
@@ -81,7 +81,7 @@ class SamModel(PromptedMasks):
         return torch.as_tensor(resized, device=self.device).movedim(-1, 0)[None]
 
     def to_cpu(self) -> bool:
-        """Move the model to the CPU permanently."""
+        """Move the model to the CPU permanently; return False if it was there already."""
         from torch import nn
 
         if self.device == "cpu":
@@ -94,26 +94,26 @@ class SamModel(PromptedMasks):
         return True
 
     def _fast_decoder(self, *dtype: torch.dtype) -> Any:
-        """Return a decoder that gives the network's results faster, None where there is none."""
+        """Return a faster decoder with the network's results; None if there is none for this network."""
         from napari_foundseg.models.nets.sam.sam_decoder import FastDecoder
 
         return FastDecoder.of(self.sam, *dtype)
 
     @cached_property
     def _half(self) -> Any:
-        """The fast decoder in half precision, None where the device is not faster so."""
+        """The fast decoder in half precision; None if half precision is no faster on the device."""
         dtype = half_precision(self.device)
         return None if dtype is None else self._fast_decoder(dtype)
 
     @property
     def feature_stride(self) -> int:
-        """Pixels of the picture a cell of the features."""
+        """Pixels of the picture per cell of the features."""
         return self.window // int(self.sam.prompt_encoder.image_embedding_size[0])
 
     def _wanted(
         self, embedding: SamEmbedding, coordinates: torch.Tensor, labels: torch.Tensor, options: GridOptions
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return low-resolution logits (M, h, w) and predicted IoU (M,) of the masks that the model trusts."""
+        """Return low-resolution logits (M, h, w) and predicted IoU (M,) of the masks that `trusted` accepts."""
         fast = self._fast if options.exact or self._half is None else self._half
         if fast is None:
             return super()._wanted(embedding, coordinates, labels, options)
@@ -132,7 +132,7 @@ class SamModel(PromptedMasks):
         *,
         several: bool,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return low-resolution logits (B, K, h, w) and predicted IoU (B, K), as ``predict_torch`` does."""
+        """Return low-resolution logits (B, K, h, w) and predicted IoU (B, K), like ``SamPredictor.predict_torch``."""
         points = None if coordinates is None else (coordinates, labels)
         if self._fast is not None and masks is None:
             kinds = slice(1, None) if several else slice(0, 1)
@@ -149,7 +149,7 @@ class SamModel(PromptedMasks):
         return low, iou
 
     def _enlarged(self, logits: torch.Tensor, embedding: SamEmbedding) -> torch.Tensor:
-        """Return low-resolution logits at the picture's size."""
+        """Return low-resolution logits resized to the picture."""
         from torch.nn import functional
 
         side, (height, width) = self.window, embedding.input_size
@@ -160,7 +160,7 @@ class SamModel(PromptedMasks):
         return functional.interpolate(enlarged, embedding.original_size, mode="bilinear", align_corners=False)
 
     def _prepared(self, embedding: SamEmbedding, fast: Any) -> Any:
-        """Return what a fast decoder needs of a picture, made at its first prompt."""
+        """Return a fast decoder's data of a picture, computed at the first prompt and then cached."""
         name = f"picture {fast.dtype}"
         if name not in embedding.prepared:
             embedding.prepared[name] = fast.picture(embedding.features)

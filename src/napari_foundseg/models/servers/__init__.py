@@ -1,1 +1,1 @@
-"""Models that run on a server of the user's."""
+"""Models that run on a server of the user."""

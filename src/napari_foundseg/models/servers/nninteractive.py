@@ -1,4 +1,4 @@
-"""nnInteractive on a server, through its authors' client."""
+"""nnInteractive on a server, through the client of its authors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from napari_foundseg.models.protocols.volumes import ChangedBox, Server, VolumeP
 __all__ = ["NNInteractive"]
 
 _CLIENT = "nninteractive-client"
-#: What the server calls each kind of prompt.
+#: Kinds of prompts, by the server's names for them.
 _KINDS: dict[str, VolumePromptKind] = {
     "points": "point",
     "bbox2d": "box in a slice",
@@ -30,16 +30,16 @@ _KINDS: dict[str, VolumePromptKind] = {
     "scribble": "scribble",
     "lasso": "mask",
 }
-#: Seconds between two looks at whether the user has cancelled.
+#: Seconds between two checks whether the user has cancelled.
 _LOOK = 0.05
-#: How much longer than a prediction the upload of a volume may take, and the longest wait for a connection in seconds.
+#: How many times longer than a prediction an upload may take, and the longest wait for a connection in seconds.
 _UPLOAD = 10
 _CONNECT = 10.0
 _T = TypeVar("_T")
 
 
 class _Session:
-    """A volume on a server, and the mask of the object that is prompted."""
+    """A volume on a server, and the mask of the present object."""
 
     def __init__(self, client: Any, server: Server, volume: str, shape: tuple[int, ...]) -> None:
         self.client = client
@@ -68,13 +68,13 @@ class NNInteractive:
         server: Server | None,
         poll: Callable[[], None],
     ) -> _Session:
-        """Return a session for a volume; a volume that the server has already is not sent again."""
+        """Open a session for a volume. A volume that is already on the server is not sent again."""
         server = _checked(server)
         digest = hashlib.blake2b(np.ascontiguousarray(volume).data, digest_size=16)
         digest.update(repr((volume.shape, spacing)).encode())
         kept = self._kept
         if kept is not None and kept.server == server and kept.volume == digest.hexdigest():
-            # Where its session has ended meanwhile, a new one is asked for below.
+            # If the session has ended in the meantime, a new one is opened below.
             with suppress(ServerError):
                 self.reset(kept, poll)
                 return kept
@@ -91,12 +91,12 @@ class NNInteractive:
         return session
 
     def prompt_kinds(self, session: _Session) -> frozenset[VolumePromptKind]:
-        """Return the kinds of prompts that the server's model takes."""
+        """Return the kinds of prompts that the server's model accepts."""
         offered = session.client.supported_interactions
         return frozenset(kind for name, kind in _KINDS.items() if offered.get(name))
 
     def describe(self, session: _Session) -> str:
-        """Return what runs where, and the licence of its weights."""
+        """Describe the model, its server, and the licence of its weights."""
         client = session.client
         licence = str(client.license or "")
         known = (
@@ -108,7 +108,7 @@ class NNInteractive:
         )
 
     def add(self, session: _Session, prompt: VolumePrompt, poll: Callable[[], None]) -> ChangedBox | None:
-        """Add a prompt of the object; return where its mask has changed, None if nowhere."""
+        """Add a prompt for the object; return the part of its mask that has changed, None if nothing has."""
         offered = self.prompt_kinds(session)
         kind = "box in a slice" if prompt.kind == "box" and prompt.box[0] == prompt.box[3] else prompt.kind
         if kind not in offered:
@@ -140,16 +140,16 @@ class NNInteractive:
         return self._wait(changed, session.server, f"predicting from a {kind}", poll)
 
     def reset(self, session: _Session, poll: Callable[[], None]) -> None:
-        """Forget all prompts and the mask."""
+        """Clear all prompts and the mask."""
         self._wait(session.client.reset_interactions, session.server, "resetting", poll)
 
     def __del__(self) -> None:
-        # The client's own thread keeps the client, and with it the server's session.
+        # Without this, the client's own thread would keep the client and the session on the server.
         with suppress(Exception):
             self._end()
 
     def _wait(self, call: Callable[[], _T], server: Server, doing: str, poll: Callable[[], None]) -> _T:
-        """Return what a call returns; whatever fails, or a user who cancels, ends the session."""
+        """Run a call in a background thread and return its result. An error or a cancellation ends the session."""
         result: list[_T] = []
         failed: list[BaseException] = []
 
@@ -174,7 +174,7 @@ class NNInteractive:
         return result[0]
 
     def _end(self) -> None:
-        """Give the server's session back, in a thread of its own: the server may not answer any more."""
+        """Close the session on the server, in a background thread because the server may not answer any more."""
         session, self._kept = self._kept, None
         if session is not None:
             threading.Thread(target=session.client.close, name="foundseg-server", daemon=True).start()
@@ -215,7 +215,7 @@ def _connect(server: Server) -> Any:
             set_image_read_timeout=_UPLOAD * server.timeout,
         )
     except BaseException:
-        # A client whose beginning fails keeps its connection, and the session that it may have got.
+        # A client whose constructor fails leaves its connection open, and perhaps a session on the server.
         with suppress(Exception):
             client.close()
         with suppress(Exception):
@@ -225,7 +225,7 @@ def _connect(server: Server) -> Any:
 
 
 def _check_version(client: Any, server: Server) -> None:
-    """Refuse a server of another main version than the client's."""
+    """Raise ServerError if the server has another major version than the client."""
     theirs = str(client.INFERENCE_SESSION_VERSION)
     ours = installed_version(_CLIENT)
     main = re.match(r"\d+", theirs)
@@ -238,7 +238,7 @@ def _check_version(client: Any, server: Server) -> None:
 
 
 def _named(error: BaseException, server: Server, doing: str) -> BaseException:
-    """Return what is wrong with a server in words."""
+    """Return a readable error about the server for an exception of its client."""
     import httpx
     from nnInteractive.inference.remote import ServerAtCapacityError, SessionExpiredError
 

@@ -1,4 +1,4 @@
-"""Objects of concepts by boxes that a model finds from words, each filled with a mask by a promptable model."""
+"""Objects of concepts in boxes that a model finds from words; a promptable model makes a mask in each box."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ from napari_foundseg.tasks.stack_settings import ClassStackSettings
 __all__ = ["BoxSettings", "boxes_above", "derive_boxes", "search_boxes", "without_repeats"]
 
 _MORE: dict[str, JsonValue] = {"more": True}
-#: Share of the thresholds from which boxes are kept, for thresholds that are lowered after a run.
+#: Share of the thresholds above which boxes are kept, so that thresholds can be lowered after a run.
 _LIVE = 0.5
 #: IoU above which two boxes are of one object.
 _SAME = 0.5
-#: Most boxes that are kept of a slice.
+#: Most boxes that are kept in each slice.
 _MOST = 2000
-#: Pixels: boxes that end so near to the border of a tile are left to the tiles that show more.
+#: Distance in pixels from the border of a tile within which a box counts as cut; other tiles show more of it.
 _MARGIN = 2
-#: Share of the progress that finding boxes takes where masks are made, too.
+#: Share of the progress bar for finding boxes, if masks are made as well.
 _FINDING = 0.6
 
 
@@ -84,33 +84,33 @@ def search_boxes(
     progress: Progress,
     cancelled: Callable[[], bool],
 ) -> Segmentation:
-    """Find boxes of concepts, unless the inputs hold some, and make masks of them.
+    """Find boxes of concepts, unless the inputs already have boxes, and make masks in them.
 
     Parameters
     ----------
     image : Image
         The image.
     inputs : TextInputs
-        Words, without pictures as examples; or boxes.
+        Words, without example pictures; or boxes.
     settings : BoxSettings
-        Thresholds, and the model of the masks.
+        Thresholds, and the name of the model that makes masks.
     model : Grounded
         The model that finds boxes.
     progress : callable
-        Told the share done and words.
+        Called with the share done and a text.
     cancelled : callable
-        Whether to stop.
+        Returns whether to stop.
 
     Returns
     -------
     Segmentation
         Concept i is class i + 1, and the `predicted_iou` of an object is the score of its box. The provenance holds all
-        boxes, also those somewhat below the thresholds.
+        boxes, including those somewhat below the thresholds.
 
     Raises
     ------
     PromptError
-        If a concept has examples, a text is too long for the model, or a box lies outside the image.
+        If a concept has examples, a text is too long for the model, or a box is outside the image.
     """
     started = time.perf_counter()
     poll = make_poll(cancelled, "The search")
@@ -142,7 +142,7 @@ def search_boxes(
 
 
 def derive_boxes(segmentation: Segmentation, settings: BoxSettings, inputs: TextInputs) -> Segmentation:
-    """Keep the objects whose boxes are above other thresholds, without a model; masks exist for those of the run."""
+    """Filter a result by other thresholds, without a model; only boxes above the thresholds of the run have masks."""
     shape = segmentation.pixels.shape
     axes = segmentation.provenance["image"]["axes"]
     told = derived_record(segmentation, settings, inputs)
@@ -156,7 +156,7 @@ def derive_boxes(segmentation: Segmentation, settings: BoxSettings, inputs: Text
 
 
 def boxes_above(boxes: Sequence[NamedBox], inputs: TextInputs, settings: BoxSettings) -> list[NamedBox]:
-    """Return the boxes above the thresholds, the best first; with `one_name` only the best of about equal ones."""
+    """Return the boxes above the thresholds, best first; with `one_name`, only the best of nearly equal boxes."""
     names = [concept.name for concept in inputs.concepts]
     least = dict(zip(names, thresholds_of(inputs, settings.threshold), strict=True))
     above = sorted((box for box in boxes if box.score > least[box.concept]), key=lambda box: -box.score)
@@ -172,7 +172,7 @@ def boxes_above(boxes: Sequence[NamedBox], inputs: TextInputs, settings: BoxSett
 def without_repeats(
     boxes: Sequence[Sequence[float]] | NDArray[Any], scores: Sequence[float] | NDArray[Any], most: float = _SAME
 ) -> list[int]:
-    """Return the numbers of the boxes that no better one has an IoU above `most` with, the best first."""
+    """Return the indices of the boxes, best first, without boxes whose IoU with a better one is above `most`."""
     y0, x0, y1, x1 = np.asarray(boxes, np.float32).reshape(-1, 4).T
     return suppress(np.stack([x0, y0, x1 + 1, y1 + 1], axis=1), np.asarray(scores), most)
 
@@ -186,7 +186,7 @@ def _found(
     progress: Progress,
     notes: list[str],
 ) -> list[NamedBox]:
-    """Return the boxes of all concepts, each object's once a concept; adds what is to be said to `notes`."""
+    """Return the boxes of all concepts, one per object and concept; append messages for the user to `notes`."""
     questions = check_words(inputs, model)
     region = region_of(image, inputs)
     floor = _LIVE * min(thresholds_of(inputs, settings.threshold))
@@ -215,7 +215,7 @@ def _in_windows(
     poll: Poll,
     share: Callable[[float], None],
 ) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.int64], bool]:
-    """Return boxes in pixels of the slice, their scores and questions, and whether a window was full."""
+    """Return boxes in pixels of the slice, their scores, the indices of their texts, and whether a window was full."""
     texts = [text for _, text in questions]
     groups = [(0, texts)] if settings.phrases == "together" else [(i, [text]) for i, text in enumerate(texts)]
     parts = [(np.empty((0, 4)), np.empty(0, np.float32), np.empty(0, np.int64))]
@@ -240,9 +240,9 @@ def _of_concepts(
     scores: NDArray[np.float32],
     numbers: NDArray[Any],
 ) -> list[NamedBox]:
-    """Return the boxes of each concept, each object's once and without those that are rather what it is not.
+    """Return the boxes of each concept, one per object, without those that match the negative words better.
 
-    `numbers`: of the concept of each box from 1; below 0 that of what it is not.
+    `numbers` holds the number of each box's concept, from 1; it is negative for boxes of negative words.
     """
     out: list[NamedBox] = []
     for number, concept in enumerate(inputs.concepts, 1):
@@ -262,7 +262,7 @@ def _of_concepts(
 
 
 def _checked(image: Image, inputs: TextInputs) -> list[NamedBox]:
-    """Return the boxes that were given, cut to the image and with the concepts' own names; errors name the box."""
+    """Return the user's boxes, cropped to the image and with the concepts' names; error messages name the box."""
     names = {concept.name.casefold(): concept.name for concept in inputs.concepts}
     height, width = image.plane_shape
     out = []
@@ -292,7 +292,7 @@ def _masks(
     progress: Progress,
     cancelled: Callable[[], bool],
 ) -> list[Mask]:
-    """Return the mask of each box in which there is one, with the box's score, cut to the region."""
+    """Return the mask in each box that has one, with the score of the box, cropped to the region."""
     if settings.mask_model:
         from napari_foundseg.models.loading import load_model
 
@@ -329,9 +329,9 @@ def _result(
     *,
     given: bool | None = None,
 ) -> Segmentation:
-    """Make a result of masks, and say of each concept its best score and how many boxes are kept."""
+    """Make a result from masks and record the best score and the number of boxes of each concept."""
     given = inputs.boxes is not None if given is None else given
-    # What the user has drawn is made whatever its score.
+    # Boxes of the user count whatever their scores.
     thresholds = [-1.0] * len(inputs.concepts) if given else thresholds_of(inputs, settings.threshold)
     told = {name: value for name, value in told.items() if name != "covered"}
     result = assemble_concepts(shape, axes, region, masks, thresholds, inputs, settings, told, overlap=1.0)

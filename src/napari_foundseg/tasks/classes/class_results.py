@@ -1,4 +1,4 @@
-"""Results with classes: slices in windows, ids that go on from slice to slice, and one class table for all of it."""
+"""Results with classes: slices in windows, ids that continue from slice to slice, and one class table."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Output", "assembled", "assembled_in", "each_slice", "in_windows", "of_classes", "with_output"]
 
-#: What the labels of a result are.
+#: Kinds of labels that a result can have.
 Output = Literal["objects", "classes", "panoptic ids"]
 
 
@@ -42,18 +42,18 @@ def each_slice(
     image : Image
         The image.
     inputs : Region
-        Where to look.
+        Slice and region of the run.
     progress : callable
-        The task's.
+        Progress function of the task.
     words : str
-        What is being done, where there is one slice.
+        Description of the step, shown if there is only one slice.
 
     Yields
     ------
     index : tuple of int
         The slice.
     share : callable
-        To be told which share of it is done.
+        Function to call with the share of the slice that is done.
     """
     planes = slices(image, inputs)
     for done, index in enumerate(planes):
@@ -86,18 +86,18 @@ def in_windows(
     region : tuple of int
         (y0, x0, y1, x1), both included.
     predict : callable
-        From a picture to its panoptic result.
+        Takes a picture and returns its panoptic result.
     poll : callable
-        Called before each window.
+        Called before each window; may raise to stop.
     share : callable
-        Told the share done.
+        Called with the share done.
     side : int or None
-        Largest side of a window; None hands the whole region to the model.
+        Largest side of a window; None passes the whole region to the model.
 
     Returns
     -------
     Panoptic
-        Of the region.
+        Result for the region.
     """
     shape = (region[2] - region[0] + 1, region[3] - region[1] + 1)
     side = max(shape) if side is None else side
@@ -111,7 +111,7 @@ def in_windows(
 
 
 def of_classes(semantic: NDArray[Any]) -> Panoptic:
-    """Return a semantic result, the class of each pixel as (M, N), as a panoptic one without things."""
+    """Return the class of each pixel, (M, N), as a panoptic result without things."""
     return Panoptic(np.zeros(semantic.shape, np.uint16), semantic, np.empty(0, np.int64), np.empty(0))
 
 
@@ -127,7 +127,7 @@ def assembled(
     divisor: int = 1000,
     maps: dict[tuple[int, ...], NDArray[Any]] | None = None,
 ) -> Segmentation:
-    """Make one result of the regions found in all slices, with `semantic`, classes and class names in the table."""
+    """Make one result from the regions of all slices, with `semantic`, classes and class names in the table."""
     return assembled_in(
         image.shape, image.label_axes, region_of(image, inputs), found, classes, provenance,
         output=output, stack=stack, divisor=divisor, maps=maps,
@@ -147,9 +147,9 @@ def assembled_in(
     divisor: int = 1000,
     maps: dict[tuple[int, ...], NDArray[Any]] | None = None,
 ) -> Segmentation:
-    """Make one result of a label image of `shape` and `axes`.
+    """Make one result from the regions of all slices, for a label image of `shape` and `axes`.
 
-    `region` is (y0, x0, y1, x1), both corners included; the result can be made again from `maps`.
+    `region` is (y0, x0, y1, x1), both included. The result keeps `maps`, from which it can be made again.
     """
     count = sum(len(part.classes) for part in found.values())
     labels = np.zeros(shape, label_dtype(count))
@@ -167,7 +167,7 @@ def assembled_in(
     class_ids = np.concatenate(class_of)
     score = np.concatenate(scores)
     slice_axes = [axis for axis in axes if axis not in "YX"]
-    # Of classes alone there is nothing to link.
+    # Classes alone have nothing to link.
     things = stack is not None and (count or output != "classes")
     linked = stack.body_axes(axes) if stack is not None and things else ""
     if linked and stack is not None:
@@ -196,23 +196,23 @@ def assembled_in(
 
 
 def with_output(result: Segmentation, axes: str, output: Output, divisor: int = 1000) -> Segmentation:
-    """Return a result whose labels are objects with labels of another kind.
+    """Convert the labels of a result from objects to another kind.
 
     Parameters
     ----------
     result : Segmentation
-        With `semantic`.
+        Result with `semantic`.
     axes : str
-        The axes of its labels.
+        Axes of its labels.
     output : {'objects', 'classes', 'panoptic ids'}
-        What the labels are to be.
+        Kind of labels to return.
     divisor : int
-        Of panoptic ids.
+        Divisor of panoptic ids.
 
     Returns
     -------
     Segmentation
-        With a row for each label.
+        Result whose table has a row for each label.
     """
     if output == "objects":
         return result
@@ -237,7 +237,7 @@ def _measured_table(
     classes: NDArray[np.int64],
     scores: NDArray[np.float64],
 ) -> pd.DataFrame:
-    """Lay out what has been measured already."""
+    """Return the object table from boxes and areas that are already measured."""
     offset = np.array([region[0], region[1], region[0], region[1]])
     boxes = np.concatenate(
         [np.empty((0, 4), np.int64), *(p.boxes + offset for p in found.values() if p.boxes is not None)]

@@ -1,4 +1,4 @@
-"""Objects of concepts, by a model that outlines them itself (SAM 3), in tiles of large images."""
+"""Objects of concepts from a model that outlines them itself (SAM 3), in tiles of large images."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ __all__ = [
 ]
 
 _MORE: dict[str, JsonValue] = {"more": True}
-#: By how much thresholds can be lowered after a run.
+#: How far thresholds can be lowered after a run.
 _LIVE = 0.2
-#: IoU, or share of the smaller one, from which two masks of a concept are of one object.
+#: IoU, or share of the smaller mask, from which two masks of a concept are the same object.
 _SAME = 0.5
 _WITHIN = 0.8
 
@@ -78,20 +78,20 @@ def search_concepts(
     image : Image
         The image.
     inputs : TextInputs
-        Words, without pictures as examples.
+        Words, without example pictures.
     settings : ConceptSettings
         Thresholds.
     model : ConceptMasks
         The model.
     progress : callable
-        Told the share done and words.
+        Called with the share done and a text.
     cancelled : callable
-        Whether to stop.
+        Returns whether to stop.
 
     Returns
     -------
     Segmentation
-        Concept i is class i + 1. ``masks`` holds objects somewhat below the thresholds too, so that these act live.
+        Concept i is class i + 1. ``masks`` also holds objects somewhat below the thresholds, so that these act live.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def search_concepts(
 
 
 def derive_concepts(segmentation: Segmentation, settings: ConceptSettings, inputs: TextInputs) -> Segmentation:
-    """Keep the objects of a result that are above other thresholds, without a model."""
+    """Filter the objects of a result by other thresholds, without a model."""
     shape = segmentation.pixels.shape
     axes = segmentation.provenance["image"]["axes"]
     told = derived_record(segmentation, settings, inputs)
@@ -131,7 +131,7 @@ def derive_concepts(segmentation: Segmentation, settings: ConceptSettings, input
 
 
 def derived_record(segmentation: Segmentation, settings: Any, inputs: TextInputs) -> dict[str, Any]:
-    """Return the provenance of a result with other settings, and other thresholds and colours of its concepts."""
+    """Return the provenance of a result with other settings, and with other thresholds and colours of its concepts."""
     known = segmentation.provenance
     return {
         **known,
@@ -141,12 +141,12 @@ def derived_record(segmentation: Segmentation, settings: Any, inputs: TextInputs
 
 
 def thresholds_of(inputs: TextInputs, threshold: float) -> list[float]:
-    """Return the threshold of each concept: its own, else that of the settings."""
+    """Return the threshold of each concept: its own, or else the one of the settings."""
     return [threshold if one.threshold is None else one.threshold for one in inputs.concepts]
 
 
 def full_note(model: str, most: int, things: str) -> str:
-    """Say that a model has returned as much as it can for a picture."""
+    """Return a note that a model has returned as many things as it can for a picture."""
     return (
         f"{model} gives {most} {things} at most for a picture, and gave as many: there may be more. Choose a smaller "
         "region, or tiles at full resolution."
@@ -154,9 +154,9 @@ def full_note(model: str, most: int, things: str) -> str:
 
 
 def check_words(inputs: TextInputs, model: Any) -> list[tuple[int, str]]:
-    """Return the texts to ask a model for, each with the number of its concept; below 0 that of what it is not.
+    """Return the texts to ask a model for, each with its concept's number from 1, negative for negative words.
 
-    Raises PromptError where a concept has pictures, or a text is too long for the model.
+    Raises PromptError if a concept has pictures, or if a text is too long for the model.
     """
     questions: list[tuple[int, str]] = []
     for number, concept in enumerate(inputs.concepts, 1):
@@ -180,9 +180,9 @@ def _objects(
     poll: Poll,
     share: Callable[[float], None],
 ) -> tuple[list[list[Mask]], bool]:
-    """Return the objects of each query in pixels of the slice, those cut by a tile left to others.
+    """Return the objects of each query in pixels of the slice, and whether a window had as many as the model returns.
 
-    And whether a window held as many as the model can return.
+    Objects that a tile cuts are left to other tiles.
     """
     found: list[list[Mask]] = [[] for _ in queries]
     full = False
@@ -197,7 +197,7 @@ def _objects(
 def _of_concepts(
     inputs: TextInputs, questions: Sequence[tuple[int, ConceptQuery]], found: Sequence[Sequence[Mask]]
 ) -> Iterator[Mask]:
-    """Yield the objects of each concept once, without those that are rather what it is not."""
+    """Yield the objects of each concept once, without those that match the negative words better."""
     for number in range(1, len(inputs.concepts) + 1):
         own, other = (
             [mask for (of, _), masks in zip(questions, found, strict=True) if of == wanted for mask in masks]
@@ -227,10 +227,10 @@ def assemble_concepts(
     *,
     overlap: float = 0.5,
 ) -> Segmentation:
-    """Make a result of the masks of concepts that are above the thresholds; ``masks`` of the result holds all.
+    """Make a result from the masks of concepts that are above the thresholds; ``masks`` of the result holds all masks.
 
-    `overlap`: share of an object that may belong to better ones; with more it is left out, and counted in the
-    provenance (``covered``).
+    `overlap` is the share of an object that may belong to better ones. Objects with a larger share are left out, and
+    counted in the provenance (``covered``).
     """
     best = [max((m.predicted_iou for m in masks if m.class_id == i + 1), default=0.0) for i in range(len(thresholds))]
     found: dict[tuple[int, ...], Panoptic] = {}

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Concept", "NamedBox", "Prompts", "TextInputs", "check_length", "example_of", "prompts_of"]
 
-#: Examples are shown to the model small; larger pictures would only make recipes large.
+#: Models see examples small; larger pictures would only make recipes large.
 _LARGEST_EXAMPLE = 352
-#: A concept of this name comes in no objects.
+#: Name of a concept that has no objects.
 _BACKGROUND = "background"
 
 
@@ -61,17 +61,17 @@ class Concept(Declared):
 
     @property
     def words(self) -> tuple[str, ...]:
-        """Its name and synonyms."""
+        """The name, then the synonyms."""
         return tuple(part.strip() for part in self.text.split(",") if part.strip())
 
     @property
     def name(self) -> str:
-        """The first of its words."""
+        """The first of the words."""
         return self.words[0]
 
     @property
     def pictures(self) -> tuple[NDArray[np.uint8], ...]:
-        """Its examples as arrays."""
+        """The examples as arrays."""
         return tuple(picture_of(example) for example in self.examples)
 
 
@@ -96,7 +96,7 @@ class NamedBox(Declared):
 
 
 class TextInputs(Region):
-    """What to find, and where."""
+    """Concepts to find, with the slice and region, and optionally a caption or boxes."""
 
     caption: str | None = Field(None, json_schema_extra={"absent": None})
     """A sentence in English, such as "two syringes and a small vial of vaccine". Its noun phrases are the concepts,
@@ -112,7 +112,7 @@ class TextInputs(Region):
     @classmethod
     def _from_caption(cls, value: Any) -> Any:
         if isinstance(value, Mapping) and value.get("caption") and not value.get("concepts"):
-            with suppress(PromptError):  # which the check of the caption itself raises again
+            with suppress(PromptError):  # the validator of the caption raises it again
                 return {**value, "concepts": [phrase.text for phrase in noun_phrases(str(value["caption"]))]}
             return {**value, "concepts": ["caption"]}
         return value
@@ -140,7 +140,7 @@ class TextInputs(Region):
         return self
 
     def at_level(self, level: Level) -> Self:
-        """Return the same concepts, place and boxes in pixels of a coarser level of a pyramid."""
+        """Return these inputs with region and boxes in pixels of a coarser level of a pyramid."""
         below = super().at_level(level)
         if self.boxes is None:
             return below
@@ -154,7 +154,7 @@ class TextInputs(Region):
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:
-        """Check values against the declaration.
+        """Return checked inputs, raising PromptError where other inputs raise SettingsError.
 
         Parameters
         ----------
@@ -169,7 +169,7 @@ class TextInputs(Region):
         Raises
         ------
         PromptError
-            Naming what is wrong with which concept.
+            If a value is wrong; the message names the concept.
         """
         try:
             return super().parse(values)
@@ -177,12 +177,12 @@ class TextInputs(Region):
             raise PromptError(str(error)) from error
 
     def class_table(self) -> ClassTable:
-        """Return the classes of the concepts.
+        """Return a class for each concept.
 
         Returns
         -------
         ClassTable
-            Concept i is class i + 1; one called background is stuff.
+            Concept i is class i + 1; a concept named background is stuff.
         """
         names = [concept.name for concept in self.concepts]
         stuff = [name for name in names if name.casefold() == _BACKGROUND]
@@ -190,23 +190,23 @@ class TextInputs(Region):
 
 
 def example_of(picture: NDArray[np.uint8]) -> str:
-    """Write a picture as an example of a concept.
+    """Encode a picture as an example of a concept.
 
     Parameters
     ----------
     picture : (M, N, 3) ndarray of uint8
-        8-bit RGB, as `Image.rgb` gives it.
+        8-bit RGB, as from `Image.rgb`.
 
     Returns
     -------
     str
-        PNG in base 64; pictures larger than 352 pixels are shrunk.
+        PNG in base 64; a picture larger than 352 pixels is shrunk.
     """
     return png_text(picture, _LARGEST_EXAMPLE)
 
 
 class Prompts:
-    """What a model is asked, and which answers belong to which concept.
+    """Questions for a model, and the concepts to which the answers belong.
 
     Parameters
     ----------
@@ -216,12 +216,12 @@ class Prompts:
 
     def __init__(self, inputs: TextInputs) -> None:
         self.asked: list[str | NDArray[np.uint8]] = []
-        #: Numbers of the questions for each concept, then for each negative.
+        #: Indices of the questions for each concept, then for each negative.
         self.groups: list[list[int]] = []
-        #: For each concept the map of its negative.
+        #: Index of the map of each concept's negative; None without a negative.
         self.negatives: list[int | None] = []
         for concept in inputs.concepts:
-            # Examples stand in place of the words, which then are only the concept's name.
+            # Examples replace the words, which then are only the concept's name.
             self._ask(list(concept.pictures) or list(concept.words))
         for concept in inputs.concepts:
             self.negatives.append(len(self.groups) if concept.negative else None)
@@ -234,23 +234,23 @@ class Prompts:
         self.groups.append(list(range(first, len(self.asked))))
 
     def joined(self, answers: NDArray[np.float16]) -> NDArray[np.float16]:
-        """Take of each concept's answers the highest.
+        """Return the highest of the answers for each concept.
 
         Parameters
         ----------
         answers : (Q, M, N) ndarray of float16
-            A map a question.
+            A map for each question.
 
         Returns
         -------
         (K, M, N) ndarray of float16
-            A map a concept, then one a negative.
+            A map for each concept, then one for each negative.
         """
         return np.stack([answers[group].max(axis=0) for group in self.groups])
 
 
 def prompts_of(inputs: TextInputs, model: TextMaps) -> Prompts:
-    """Make a model's questions of concepts.
+    """Return the questions about concepts for a model.
 
     Parameters
     ----------

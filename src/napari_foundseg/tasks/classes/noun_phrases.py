@@ -1,7 +1,7 @@
-"""Noun phrases of an English caption, found by a rule: what stands between verbs, prepositions, conjunctions and signs.
+"""Noun phrases of an English caption, found by a rule: words between verbs, prepositions, conjunctions and signs.
 
-The rule knows the words of closed classes and a few endings, and takes every other word for part of a noun phrase. It
-errs where a verb is none of those that it knows; so the phrases are shown before anything is searched.
+The rule has lists of the words of closed classes and a few endings; every other word counts as part of a noun phrase.
+It errs if a verb is not in its lists. So the phrases are shown to the user before anything is searched.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from napari_foundseg.core.errors import PromptError
 
 __all__ = ["NounPhrase", "noun_phrases"]
 
-#: Words that a caption may have.
+#: Most words of a caption.
 _MOST_WORDS = 200
 _BY_COMMAS = "Give what to find between commas instead, such as: syringe, vial."
 
@@ -51,7 +51,7 @@ _VERBS = _words(
     "takes lay lays hang hangs ride rides walk walks fly flies swim swims play plays count locate identify"
 )
 _BREAKS = _PREPOSITIONS | _OTHERS | _VERBS
-#: Nouns that end as verbs do.
+#: Nouns with the endings of verbs.
 _NOUNS = _words(
     "string spring thing swing sling building painting drawing clothing earring evening morning staining coating "
     "casing tubing wiring swelling opening railing bearing ceiling lining marking setting wedding feed breed speed"
@@ -99,7 +99,7 @@ def noun_phrases(caption: str) -> list[NounPhrase]:
     Raises
     ------
     PromptError
-        If it has no noun, more than 200 words, or is not English.
+        If the caption has no noun, has more than 200 words, or is not English.
     """
     words = [_Word(found[0].lower(), *found.span()) for found in _TOKENS.finditer(caption)]
     _check(caption, [word.text for word in words if word.text[0].isalnum()])
@@ -137,7 +137,7 @@ def _in_another_script(word: str) -> bool:
 
 
 def _runs(words: Sequence[_Word]) -> list[list[_Word]]:
-    """Return the words between those that end a noun phrase."""
+    """Return the runs of words between words that end a noun phrase."""
     runs: list[list[_Word]] = []
     run: list[_Word] = []
     for i, word in enumerate(words):
@@ -152,7 +152,7 @@ def _runs(words: Sequence[_Word]) -> list[list[_Word]]:
 
 
 def _goes_on(word: str, run: Sequence[_Word], following: str) -> bool:
-    """Return whether a word belongs to the noun phrase that may have begun before it."""
+    """Tell whether a word belongs to the noun phrase that its preceding words, `run`, may have begun."""
     more = bool(following) and following[0].isalnum() and following not in _BREAKS
     part = run[max((n for n, one in enumerate(run, 1) if one.text == "of"), default=0) :]
     has_noun = any(map(_is_content, part)) and not _is_modifier(run[-1].text)
@@ -165,18 +165,18 @@ def _goes_on(word: str, run: Sequence[_Word], following: str) -> bool:
     if not word[0].isalnum() or word in _BREAKS:
         return False
     if word in _DETERMINERS and has_noun:
-        # The next phrase, as in cells the size of grains.
+        # It begins the next phrase, as in cells the size of grains.
         return False
     if not _is_verbal(word):
         return True
     if has_noun:
         return False
-    # Before a noun it says what it is like, as in damaged cells; before an article it is a verb, as in holding a cup.
+    # Before a noun it is an adjective, as in damaged cells; before an article it is a verb, as in holding a cup.
     return (more and following not in _DETERMINERS and following != "of") or not more
 
 
 def _trimmed(run: Sequence[_Word]) -> list[_Word]:
-    """Return a phrase without what cannot end it."""
+    """Return a phrase without words at its end that cannot end a phrase."""
     words = list(run)
     while words and (words[-1].text in _DETERMINERS or words[-1].text == "of"):
         words.pop()

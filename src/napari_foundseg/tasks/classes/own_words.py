@@ -1,4 +1,4 @@
-"""Words of the user's own for the objects of a panoptic result: *Name the masks* as a part of *Panoptic*."""
+"""The user's own words for the objects of a panoptic result: *Name the masks* as a part of *Panoptic*."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["WordSettings", "with_own_words"]
 
 
 class WordSettings(ClassStackSettings):
-    """Words that objects are named with."""
+    """Settings for words that replace the names of objects."""
 
     words: str = Field("", title="Words of your own", json_schema_extra={"more": True, "absent": ""})
     """Names that the objects get in place of the model's classes, separated by semicolons, with synonyms after commas:
@@ -43,7 +43,7 @@ class WordSettings(ClassStackSettings):
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
-        """The words, each with its synonyms; none if the model's own classes count.
+        """The words, each with its synonyms; empty if the model's own classes are used.
 
         Raises
         ------
@@ -71,9 +71,9 @@ def with_own_words(
     progress: Progress,
     cancelled: Callable[[], bool],
 ) -> Segmentation:
-    """Return a panoptic result whose objects have the words of the settings as classes; stuff keeps its own.
+    """Return a panoptic result whose objects have the words of the settings as classes; stuff keeps its classes.
 
-    `first`: the model that has found the objects.
+    `first` is the model that found the objects.
     """
     inputs = NameInputs.parse({"labels": found.labels, "vocabulary": settings.vocabulary})
     options: Any = NameSettings()
@@ -96,17 +96,17 @@ def with_own_words(
     measured = classes.measured(semantic, table["class"].to_numpy())
     used = {name: named.provenance[name] for name in ("model", "crops_model") if name in named.provenance}
     told = {**found.provenance, "classes": measured.to_json(), "words": used}
-    # Thresholds would have to name other objects: such a result is not made again from its maps.
+    # Other thresholds would give objects without names, so such a result is not made again from its maps.
     return replace(
         found, table=named_classes(table, measured), classes=measured, provenance=told, semantic=semantic, maps=None
     )
 
 
 def _seen_by(name: str, image: Image, first: str, settings: Any) -> Image:
-    """Return an image as a model of words expects it, where it was made what the first model expects."""
+    """Return an image as a model of words expects it, undoing automatic choices for the first model."""
     if image.normalisation == expected_normalisation(row(first)):
         image = replace(image, normalisation=None)
     if image.colour is not None:
-        # The channels were measured for the first model, not chosen.
+        # The channels were measured for the first model, not chosen by the user.
         image = replace(image, channels=None, colour=None)
     return as_expected(row(name), image, settings.colours)

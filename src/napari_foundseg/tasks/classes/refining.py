@@ -1,4 +1,4 @@
-"""Outlines made again by a promptable model, with the bounding box of each object as its prompt."""
+"""Outlines refined by a promptable model, with the bounding box of each object as its prompt."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class Refiner:
     name : str
         The model's name in the catalogue.
     device : str
-        Where it is to run, as torch writes it.
+        Device to run on, as torch writes it.
     region : tuple of int
-        (y0, x0, y1, x1), both included: where the objects' own pixels lie in the image.
+        Region of the image that the objects are in, (y0, x0, y1, x1), both included.
     stuff : collection of int
-        Classes that have no objects and stay as they are.
+        Classes without objects, which stay unchanged.
 
     Raises
     ------
     ModelNotFoundError
-        If there is no such model, or it takes no prompts.
+        If there is no such model, or if it takes no prompts.
     """
 
     def __init__(self, image: Image, name: str, device: str, region: Box, stuff: Collection[int] = ()) -> None:
@@ -56,14 +56,14 @@ class Refiner:
         index : tuple of int
             The slice.
         found : Panoptic
-            Its objects, with the shape of the region.
+            Objects of the slice, with the shape of the region.
         cancelled : callable
-            Asked now and then; True stops.
+            Called repeatedly; True stops.
 
         Returns
         -------
         Panoptic
-            Objects of the same classes; what has no box stays as it is.
+            Objects of the same classes; the same result if it has no boxes.
         """
         if not len(found.classes) or found.boxes is None:
             return found
@@ -85,9 +85,9 @@ def masks_in_boxes(
     progress: Progress = ignore_progress,
     cancelled: Callable[[], bool] = bool,
 ) -> list[Mask]:
-    """Return the mask of the object in each box; a mask without a pixel where the model finds none.
+    """Return the mask of the object in each box; an empty mask if the model finds none.
 
-    `boxes`: the slice and (y0, x0, y1, x1), both ends included; `model` takes prompts.
+    `boxes` holds the slice and (y0, x0, y1, x1), both ends included, of each box; `model` takes prompts.
     """
     if not boxes:
         return []
@@ -99,13 +99,13 @@ def masks_in_boxes(
 
 
 def _corner(image: Image, index: tuple[int, ...], y: float, x: float) -> list[float]:
-    """Return a place in a slice in the order of the image's axes."""
+    """Return a point of a slice as coordinates in the order of the image's axes."""
     at = {**dict(zip(image.slice_axes, index, strict=True)), "Y": y, "X": x}
     return [float(at[axis]) for axis in image.label_axes]
 
 
 def inside(mask: Mask, shape: tuple[int, ...]) -> Mask | None:
-    """Cut off what a mask has outside a region; None where nothing is left."""
+    """Crop a mask to a region; None if nothing is left."""
     y0, x0, y1, x1 = mask.box
     top = max(y0, 0)
     left = max(x0, 0)

@@ -1,8 +1,8 @@
-"""Names of objects by their places in a picture: RegionCLIP's way, and its ensemble with crops.
+"""Names of objects by their places in a picture, as in RegionCLIP, and their ensemble with crops.
 
-Zhong et al., CVPR 2022: the picture is encoded once, each box gets an embedding, cosines times the temperature go
-through a softmax in which background has the cosine 0. Gu et al. (ViLD), ICLR 2022, section 3.3: the probabilities of
-two heads are joined by a weighted geometric mean.
+Zhong et al., CVPR 2022: the picture is encoded once, and each box gets an embedding. A softmax over the cosines times
+the temperature gives the probabilities; background has the cosine 0. Gu et al. (ViLD), ICLR 2022, section 3.3: the
+probabilities of two heads are joined by a weighted geometric mean.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["grown_box", "joined_probabilities", "region_probabilities", "softmax
 
 #: Side of the windows in which large pictures are encoded.
 _SIDE = 1024
-#: How much larger than its box the window of an object is that fits into none of them.
+#: Factor by which a box is enlarged to a window if its object fits into none of these windows.
 _GROWN = 1.5
 
 
@@ -32,20 +32,20 @@ def region_probabilities(
     model: RegionText,
     report: Callable[[float], None],
 ) -> NDArray[np.float64]:
-    """Return how probable each text (column) is for each object (row).
+    """Return the probability of each text (column) for each object (row).
 
     Parameters
     ----------
     image : Image
         The image.
     places : sequence of tuple
-        The slice and the box of each object.
+        Slice and box of each object.
     texts : (K, D) ndarray of float32
         Embeddings of length 1; 0 for background.
     model : RegionText
         The model.
     report : callable
-        Told the share done; may raise to stop.
+        Called with the share done; may raise to stop.
     """
     groups: dict[tuple[tuple[int, ...], Box], list[int]] = {}
     for number, (index, box) in enumerate(places):
@@ -63,7 +63,7 @@ def region_probabilities(
 
 
 def joined_probabilities(first: NDArray[np.float64], second: NDArray[np.float64], share: float) -> NDArray[np.float64]:
-    """Return the weighted geometric mean of two models' probabilities, rows that sum to 1; `share` is the second's."""
+    """Return the weighted geometric mean of two models' probabilities; rows sum to 1, `share` weights the second."""
     joined = first ** (1 - share) * second**share
     total = joined.sum(axis=1, keepdims=True)
     return np.asarray(np.where(total > 0, joined / np.where(total > 0, total, 1), first))
@@ -76,7 +76,7 @@ def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def grown_box(box: Box, factor: float, shape: tuple[int, ...]) -> Box:
-    """Return a box as many times as large about its middle, within the picture."""
+    """Return a box enlarged by a factor around its centre, cropped to the picture."""
     y0, x0, y1, x1 = box
     more_y, more_x = ((factor - 1) / 2 * (b - a + 1) for a, b in ((y0, y1), (x0, x1)))
     return (
@@ -88,7 +88,7 @@ def grown_box(box: Box, factor: float, shape: tuple[int, ...]) -> Box:
 
 
 def _window_of(box: Box, shape: tuple[int, int]) -> Box:
-    """Return the window in which an object is looked at: the one that has its middle, if all of it is inside."""
+    """Return the window for an object: the one that has its centre, or if it is not all inside, a grown box."""
     sides = min(_SIDE, shape[0]), min(_SIDE, shape[1])
     middle = ((box[0] + box[2]) // 2, (box[1] + box[3]) // 2)
     for window, core in tiling.cover(shape, sides, _SIDE // 4):

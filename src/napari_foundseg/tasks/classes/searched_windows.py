@@ -1,4 +1,4 @@
-"""The windows of a region in which objects are looked for: all of it, and tiles at full resolution."""
+"""Windows of a region in which objects are searched: the whole region, and tiles at full resolution."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["SearchedWindows"]
 
 
 class SearchedWindows:
-    """A region as a model is shown it: shrunk as a whole and, where it is larger, in tiles that overlap by half.
+    """Pictures of a region for a model: the whole region, shrunk, and if it is larger, tiles that overlap by half.
 
     Parameters
     ----------
@@ -28,9 +28,9 @@ class SearchedWindows:
     region : tuple of int
         (y0, x0, y1, x1), both included.
     side : int
-        Of a tile, in pixels.
+        Side of a tile, in pixels.
     tile : bool
-        Whether there are tiles.
+        Whether to use tiles.
     """
 
     def __init__(self, image: Image, index: tuple[int, ...], region: Box, side: int, *, tile: bool) -> None:
@@ -51,9 +51,9 @@ class SearchedWindows:
             share((i + 1) / len(self._windows))
 
     def is_cut(self, box: Sequence[float], window: Box, margin: int = 0) -> bool:
-        """Tell whether an object may go on outside a window; another window shows more of it then.
+        """Tell whether an object may continue outside a window; then another window shows more of it.
 
-        `box` and `window` in pixels of the slice; `margin`: how near to the window's border counts as cut.
+        `box` and `window` are in pixels of the slice; `margin` is the distance from its border that counts as cut.
         """
         y0, x0 = (math.floor(first) - margin for first in box[:2])
         y1, x1 = (math.ceil(last) + margin for last in box[2:])

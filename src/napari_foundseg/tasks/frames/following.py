@@ -1,9 +1,9 @@
 """Objects followed from the slices in which they are marked through a range of slices.
 
-Marked slices come first, then all objects onward, one slice after the other, then backward. Between two marks of an
-object each slice belongs to the nearer mark, so that a further mark changes only the slices up to its neighbours; where
-the way from one mark ends early, the way from the other goes on. Pixels that two objects want belong to the one with
-the higher logit, in every slice before the next is looked at.
+Marked slices come first. Then all objects are followed onward, one slice after the other, and then backward. Between
+two marks of an object, each slice belongs to the nearer mark, so that a further mark changes only the slices up to its
+neighbours. If the object ends early on the way from one mark, the way from the other mark continues. If two objects
+claim a pixel, the one with the higher logit gets it, in every slice before the next slice is decoded.
 """
 
 from __future__ import annotations
@@ -24,39 +24,39 @@ __all__ = ["Following", "Part", "StopRule", "put_all"]
 #: A slice along the axis, and the masks of the objects that changed in it, by id.
 Part = tuple[int, dict[int, Mask]]
 
-#: An object of fewer pixels has ended.
+#: Area in pixels below which an object has ended.
 _LEAST_AREA = 4
-#: Share of the smaller of two neighbouring masks that must lie in the other.
+#: Least share of the smaller of two neighbouring masks that must be in the other.
 _LEAST_SHARED = 0.4
-#: IoU of the masks on both sides of slices in which an object was not seen.
+#: Least IoU of the masks on both sides of slices in which an object was not found.
 _BRIDGED = 0.4
-#: Weight of the newest slice in what an object is expected to look like.
+#: Weight of the newest slice in the expected contrast of an object.
 _NEWEST = 0.3
-#: Weight of the newest step in the movement that is expected, and the largest movement as a share of the radius.
+#: Weight of the newest step in the expected movement, and the largest movement as a share of the radius.
 _NEWEST_STEP = 0.5
 _FASTEST = 0.5
-#: Slices within which an object that is known elsewhere only is expected.
+#: Largest distance, in slices, from which the mask of another object is used.
 _NEAR = 8
-#: Contrast in standard deviations of the noise from which on it says something.
+#: Least contrast, in standard deviations of the noise, that is compared.
 _SAYS = 1.0
-#: Share of an object's height above the ground that the ground itself may have elsewhere.
+#: Share of an object's height above the background by which the background may vary.
 _UNEVEN = 0.25
-#: Share of the contrast in the marked slice that must be left, of that of the slices before: light may be uneven.
+#: Factor for the contrast in the marked slice, compared with that in the slices before: light may be uneven.
 _OF_MARK = 0.5
 
 
 @dataclass(frozen=True)
 class StopRule:
-    """When an object has ended.
+    """Rule that decides when an object has ended.
 
     Parameters
     ----------
     score : float
-        Predicted IoU below which a mask shows nothing.
+        Predicted IoU below which a mask does not count.
     contrast : float
-        Share of the object's contrast that must be left.
+        Least share of the object's contrast that must be left.
     bridge : int
-        Slices in a row in which an object may be unseen.
+        Slices in a row in which an object may be missing.
     """
 
     score: float
@@ -64,7 +64,7 @@ class StopRule:
     bridge: int
 
     def reason(self, found: Found, expected: Found, mark: Found) -> str:
-        """Say why an object is not in a slice; empty where it is."""
+        """Return why an object is not in a slice; empty if it is."""
         if found.mask.area < _LEAST_AREA:
             return "nothing was found"
         if found.mask.predicted_iou < self.score:
@@ -75,9 +75,9 @@ class StopRule:
         return f"contrast {100 * left:.0f} %" if left < self.contrast else ""
 
     def _contrast_left(self, found: Found, expected: Found, mark: Found) -> float:
-        """Return the share of an object's contrast that is left, with its surroundings or else with the ground.
+        """Return the share of an object's contrast that is left, with its surroundings or with the background.
 
-        Neighbours that touch it may be as bright as the object itself, so that it differs from the ground only.
+        Neighbours that touch the object may be as bright as the object; then only the background differs from it.
         """
         around = ground = None
         if abs(expected.contrast) > _SAYS * expected.noise:
@@ -93,7 +93,7 @@ class StopRule:
 
 @dataclass(eq=False)
 class _Walk:
-    """The way of one object from a marked slice in one direction."""
+    """Walk along one object from a marked slice in one direction."""
 
     label: int
     step: int
@@ -112,12 +112,12 @@ class _Walk:
 
     @property
     def expects(self) -> Expected:
-        """What it is expected to be in the next slice."""
+        """The object as it is expected in the next slice."""
         dy, dx = self.movement.round().astype(int).tolist()
         return Expected(self.before.moved(dy, dx), self.expected.grey)
 
     def moved_to(self, mask: Mask) -> None:
-        """Take the mask of the next slice."""
+        """Update the mask and the movement with the mask of the next slice."""
         fastest = _FASTEST * np.sqrt(mask.area / np.pi)
         step = np.clip(_moved_by(self.before, mask), -fastest, fastest)
         self.movement += _NEWEST_STEP * (step - self.movement)
@@ -129,21 +129,21 @@ class _Walk:
 
 
 class Following:
-    """The way of objects through the slices of a range.
+    """Walks along objects through the slices of a range.
 
     Parameters
     ----------
     marks : mapping of int to mapping of int to Found
-        Of each object by its id, what it is in its marked slices, by slice.
+        Each object in its marked slices, by id and slice.
     first, last : int
-        The range, both included.
+        First and last slice of the range, both included.
     onto : callable
-        Given a slice, what objects are expected to be there, and masks of others there or near by, returns what the
-        first are.
+        Takes a slice, the objects that are expected there, and masks of other objects there or nearby. Returns the
+        objects that are found.
     stop : StopRule
-        When an object has ended.
+        Rule that decides when an object has ended.
     emit : callable
-        Called with each slice, and what changed in it.
+        Called with each slice, and the objects that changed in it.
     """
 
     def __init__(
@@ -160,17 +160,17 @@ class Following:
         self._onto = onto
         self._stop = stop
         self._emit = emit
-        #: What was found in each slice, by id.
+        #: Objects that were found in each slice, by id.
         self.found: dict[int, dict[int, Found]] = {}
-        #: Sentences on where objects ended and which slices could not be read.
+        #: Where and why objects ended, by id, and why slices could not be read.
         self.ends: dict[int, dict[str, str]] = {}
         self.unreadable: dict[int, str] = {}
-        #: Steps that may be left.
+        #: Steps of all walks, without those of objects that ended early; and steps that are done.
         self.left = 0
         self.done = 0
 
     def run(self) -> None:
-        """Follow all objects."""
+        """Follow all objects, first onward, then backward."""
         for at in sorted({at for slices in self._marks.values() for at in slices}):
             put_all(self.found, at, {i: slices[at] for i, slices in self._marks.items() if at in slices}, self._emit)
         onward = [walk for label in self._marks for walk in self._onward(label)]
@@ -196,7 +196,7 @@ class Following:
         return _Walk(label, step, at, last, mark, mark, self.found[at][label].mask)
 
     def _meet(self, ahead: _Walk, backward: Sequence[_Walk]) -> None:
-        """Let the other way of a gap between two marks go on where one has ended before the middle."""
+        """Continue from the other mark of a gap if the walk from one mark has ended before the middle."""
         end = ahead.last
         back = next((w for w in backward if w.label == ahead.label and w.last == end + 1), None)
         if back is None or end == self._range[1]:
@@ -236,7 +236,7 @@ class Following:
             walks = [walk for walk in walks if walk.goes_on and walk.unseen <= self._stop.bridge]
 
     def _others(self, at: int, group: Sequence[_Walk]) -> list[Mask]:
-        """Return the masks of the objects that are not in a group, each of the nearest slice in which it is known."""
+        """Return the masks of the objects outside a group, each from the nearest slice that has one."""
         missing = self._marks.keys() - {walk.label for walk in group}
         masks = []
         for label in missing:
@@ -247,7 +247,7 @@ class Following:
         return masks
 
     def _take(self, walk: _Walk, at: int, found: Found) -> bool:
-        """Tell whether what was found is the object; note why not."""
+        """Tell whether a mask that was found is the object; if not, record why."""
         why = self._stop.reason(found, walk.expected, walk.mark)
         if not why and walk.unseen and iou(found.mask, walk.before) < _BRIDGED:
             why = "it lies elsewhere"
@@ -264,7 +264,7 @@ class Following:
     def _seen(self, walk: _Walk, at: int) -> None:
         stored = self.found[at][walk.label]
         if stored.mask.area < _LEAST_AREA:
-            # Other objects have all of it.
+            # Other objects have taken all of its pixels.
             walk.unseen = self._stop.bridge + 1
             return
         walk.moved_to(stored.mask)
@@ -278,9 +278,9 @@ class Following:
 
 
 def _moved_by(before: Mask, after: Mask) -> NDArray[np.float64]:
-    """Return by how much a mask has moved along rows and columns.
+    """Return the movement of a mask along rows and columns.
 
-    An object has moved where both of its sides have: if one side alone has, it has changed its size.
+    An object has moved if both of its sides have moved. If only one has, the size of the object has changed.
     """
     edges = np.array(after.box, float) - np.array(before.box)
     low, high = edges[:2], edges[2:]
@@ -291,7 +291,7 @@ def _moved_by(before: Mask, after: Mask) -> NDArray[np.float64]:
 def put_all(
     found: dict[int, dict[int, Found]], at: int, new: Mapping[int, Found], emit: Callable[[Part], None]
 ) -> None:
-    """Add what was found in a slice; contested pixels go to the higher logit."""
+    """Add the objects of a slice; contested pixels go to the object with the higher logit."""
     if not new:
         return
     here = found.setdefault(at, {})
@@ -320,7 +320,7 @@ def _parted(a: Found, b: Found, box: Box) -> tuple[Found, Found]:
     both = views[0][0] & views[1][0]
     if not both.any():
         return a, b
-    # Of what the user has drawn nothing is taken; of equal ones the earlier keeps it.
+    # Drawings of the user lose no pixels; if logits are equal, the earlier object keeps the pixel.
     wins = np.full(both.shape, a.kept and not b.kept) if a.kept or b.kept else views[0][1] > views[1][1]
     return _without(a, box, both & ~wins), _without(b, box, both & wins)
 

@@ -1,4 +1,4 @@
-"""`Found`: what is found of an object in a slice, and what says whether it is there."""
+"""`Found`: an object in a slice, with the evidence for whether it is there."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from napari_foundseg.core.masks import EMPTY_BOX, Box, Mask
 
 __all__ = ["Expected", "Found"]
 
-#: Width in pixels of the ring around a mask in which its surroundings are measured.
+#: Width, in pixels, of the ring around a mask in which its surroundings are measured.
 _RING = 3
-#: Share of the pixels of a window that are darker than what counts as its ground.
+#: Percentile of the grey values of a window that counts as its background.
 _GROUND = 10
 
 
 class Expected(NamedTuple):
-    """What an object is expected to be in the next slice."""
+    """An object as it is expected in the next slice."""
 
     mask: Mask
     """Its mask in the slice before, moved on as it has moved so far."""
@@ -35,21 +35,21 @@ class Found:
     Parameters
     ----------
     mask : Mask
-        Its mask, with the model's predicted IoU.
+        Mask with the model's predicted IoU.
     logits : (M, N) ndarray of float16
-        Of the mask's box: where two objects overlap, the higher one has the pixel.
+        Logits in the mask's box; where two objects overlap, the one with the higher logit gets the pixel.
     contrast : float
-        Mean grey value inside minus that of the ring around it.
+        Mean grey value inside minus the mean of the ring around the mask.
     level : float
-        Mean grey value inside above the window's ground.
+        Mean grey value inside minus the background of the window.
     grey : float
         Mean grey value inside.
     noise : float
-        Standard deviation of a grey value inside and around.
+        Standard deviation of grey values inside and around the mask.
     shared : float
-        Share of the smaller of this mask and the one before that lies in the other.
+        Share of the smaller of this mask and the one before that is in the other.
     kept : bool
-        Whether the user has drawn it: no other object takes any of it.
+        Whether the user has drawn the mask; other objects take no pixels of it.
     """
 
     mask: Mask
@@ -63,7 +63,7 @@ class Found:
 
     @classmethod
     def nothing(cls, index: tuple[int, ...]) -> Self:
-        """Return an object that is not in a slice."""
+        """Return an empty object, for a slice that the object is not in."""
         return cls(Mask(EMPTY_BOX, np.zeros((0, 0), bool), 0.0, 0.0, index), np.zeros((0, 0), np.float16), shared=0.0)
 
     @classmethod
@@ -77,7 +77,7 @@ class Found:
         grey: NDArray[np.float32],
         before: NDArray[np.bool_],
     ) -> Self:
-        """Return an object of a window with its evidence."""
+        """Return an object of a window with its measured evidence."""
         if not mask.any():
             return cls.nothing(index)
         found = Mask.from_array(
@@ -92,7 +92,7 @@ class Found:
 
 
 def _evidence(mask: NDArray[np.bool_], grey: NDArray[np.float32]) -> tuple[float, float, float, float]:
-    """Return contrast, level, mean grey value and noise of a mask in a picture of grey values."""
+    """Return contrast, level, mean grey value and noise of a mask in a picture of grey values, (M, N)."""
     rows, columns = np.nonzero(mask)
     around = 2 * _RING
     part = (
@@ -115,6 +115,6 @@ def _evidence(mask: NDArray[np.bool_], grey: NDArray[np.float32]) -> tuple[float
 
 
 def _stability(logits: NDArray[np.float32], mask: NDArray[np.bool_]) -> float:
-    """Return the IoU of the masks at a threshold 1 above and 1 below, near the mask."""
+    """Return the IoU of the masks at thresholds of 1 and -1, near the mask."""
     wide = np.count_nonzero(ndimage.binary_dilation(mask, iterations=2) & (logits > -1))
     return float(np.count_nonzero(mask & (logits > 1)) / max(1, int(wide)))

@@ -24,25 +24,25 @@ if TYPE_CHECKING:
 
 __all__ = ["Painted", "VolumeRun", "find_in_volume"]
 
-#: What painted slices are: all of the object there, or strokes on it.
+#: Meaning of painted slices: the whole object there, or strokes on it.
 Painted = Literal["the object", "strokes"]
-#: Bytes that a voxel needs here: its grey value, its place in the mask, and one more copy on the way to a server.
+#: Bytes for each voxel in this process: its grey value, its place in the mask, and a copy to send to a server.
 _BYTES = 9
-#: Logit of a voxel of a mask: all are alike, and what the user has drawn has more.
+#: Logit of all voxels of a mask; drawings of the user have a higher one.
 _SURE = 10.0
 
 
 class VolumeRun:
-    """What became of a run.
+    """Result of a run in a volume.
 
     Parameters
     ----------
     found : dict
-        What is found in each slice, by id.
+        Objects in each slice, by id.
     unreadable : dict
-        Why a slice could not be read.
+        Reasons why slices could not be read, by slice.
     said : str
-        What ran where.
+        Description of the model and of where it ran.
     """
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ def find_in_volume(
     poll: Callable[[], None],
     emit: Callable[[Part], None],
 ) -> VolumeRun:
-    """Find the objects of a way, one after the other; pixels that two objects want are those of the earlier."""
+    """Find the objects of a way, one after the other; contested pixels go to the earlier object."""
     if way.axis == "T":
         raise AxesError(
             f"{model.name} sees volumes, and T is time: it cannot follow objects along it. Choose axis Z, or another "
@@ -89,7 +89,7 @@ def find_in_volume(
 
 
 def _read(image: Image, way: Way, poll: Callable[[], None], unreadable: dict[int, str]) -> NDArray[np.float32]:
-    """Return grey values of the range as they are in the file; unreadable slices look like the one before."""
+    """Return the grey values of the range as in the file, (Z, M, N); unreadable slices repeat the slice before."""
     shape = (way.last - way.first + 1, *image.plane_shape)
     needed = _BYTES * int(np.prod(shape))
     _, free = device_memory("cpu")
@@ -116,7 +116,7 @@ def _read(image: Image, way: Way, poll: Callable[[], None], unreadable: dict[int
 
 
 def _volume_prompts(prompts: list[Prompt], at: int, painted: Painted) -> Iterator[VolumePrompt]:
-    """Return prompts of one slice as those of the volume: what is drawn comes first, points correct it."""
+    """Yield the prompts of one slice as prompts of the volume; points come last, since they correct boxes and masks."""
     for prompt in prompts:
         if prompt.box is not None:
             y0, x0, y1, x1 = (round(v) for v in prompt.box)
@@ -134,7 +134,7 @@ def _volume_prompts(prompts: list[Prompt], at: int, painted: Painted) -> Iterato
 def _slices(
     image: Image, way: Way, mask: NDArray[np.bool_], label: int, painted: Painted
 ) -> Iterator[tuple[int, Found]]:
-    """Return an object in each slice that it is in; slices that the user has drawn are as they were drawn."""
+    """Yield an object in each of its slices; slices that the user has drawn stay as they are."""
     drawn = {
         at: given
         for at, prompts in way.prompts[label].items()

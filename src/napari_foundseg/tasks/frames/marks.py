@@ -1,4 +1,4 @@
-"""What prompts show in their own slices, from which objects are followed."""
+"""Marks: objects in the slices of their prompts, from which they are followed."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from napari_foundseg.tasks.windows.looks import disobeyed
 
 __all__ = ["decoded_marks", "given_mask", "kept"]
 
-#: Slices within which the mark of another object says that it is not part of this one.
+#: Largest distance, in slices, between the marks of two objects for one to limit the other.
 _NEAR = 8
-#: Logit of what the user has drawn.
+#: Logit of a mask that the user has drawn.
 _CERTAIN = 60.0
-#: Logit of a mask of predicted IoU 1 whose own logits are not known.
+#: Logit of a mask of predicted IoU 1 that comes without logits.
 _SURE = 10.0
 
 
 def given_mask(prompts: Sequence[Prompt]) -> np.ndarray | None:
-    """Return the mask that prompts of one object in one slice give as it is; None where the model must look."""
+    """Return the union of the masks if all prompts of an object in a slice are plain masks; otherwise None."""
     masks = [prompt.mask for prompt in prompts if not prompt.points and prompt.box is None]
     return np.logical_or.reduce(masks) if len(masks) == len(prompts) else None
 
@@ -37,7 +37,7 @@ def given_mask(prompts: Sequence[Prompt]) -> np.ndarray | None:
 def decoded_marks(
     image: Image, model: Promptable, way: Way, poll: Callable[[float], None]
 ) -> dict[int, dict[int, Found]]:
-    """Return what each object is in its marked slices: the mask that is given, else what the model sees."""
+    """Return each object in its marked slices: the user's mask, or else the mask that the model decodes."""
     looking = Looking(image, model, poll, tile=True, output="auto")
     places = [(label, at) for label, slices in way.prompts.items() for at in sorted(slices)]
     wanted = [
@@ -63,7 +63,7 @@ def decoded_marks(
 
 
 def _shared(image: Image, way: Way, marks: Mapping[int, Mapping[int, Found]], label: int, at: int) -> Found:
-    """Return an object in a marked slice, its border with others that touch it where all their masks say."""
+    """Return an object in a marked slice, after dividing pixels between it and objects that touch it."""
     one = marks[label][at]
     others = [
         found.mask
@@ -91,13 +91,13 @@ def _shared(image: Image, way: Way, marks: Mapping[int, Mapping[int, Found]], la
 
 
 def kept(image: Image, index: tuple[int, ...], mask: np.ndarray) -> Found:
-    """Return what the user has drawn; no other object takes any of it."""
+    """Return an object that the user has drawn; other objects take no pixels of it."""
     found = _measured(image, Mask.from_array(mask, index=index))
     return replace(found, logits=np.full(found.mask.crop.shape, _CERTAIN, np.float16), kept=True)
 
 
 def _apart(image: Image, looking: Looking, way: Way, label: int, at: int, mask: Mask) -> Mask:
-    """Return a mask without other marked objects: of a clump that holds several, the part nearest to its own mark."""
+    """Return a mask without other marked objects: if it covers several, only the part nearest to its own mark."""
     own = _places(way.prompts[label][at])
     others = [
         place
@@ -127,7 +127,7 @@ def _apart(image: Image, looking: Looking, way: Way, label: int, at: int, mask: 
 
 
 def _places(prompts: Sequence[Prompt]) -> list[tuple[float, float]]:
-    """Return where prompts of an object in one slice say that it is: its positive points, and middles of boxes."""
+    """Return places of an object in one slice from its prompts: its positive points and the centres of its boxes."""
     points = [
         (float(p[0]), float(p[1])) for one in prompts for p, on in zip(one.points, one.labels or (), strict=True) if on
     ]
@@ -142,7 +142,7 @@ def _holds(mask: Mask, place: tuple[float, float]) -> bool:
 
 
 def _in_stack(prompt: Prompt, index: tuple[int, ...], image: Image) -> Prompt:
-    """Return a prompt of a slice with one coordinate for each axis."""
+    """Return a prompt of a slice as a prompt of the stack, with one coordinate for each axis."""
     at = dict(zip(image.slice_axes, index, strict=True))
 
     def place(y: float, x: float) -> list[float]:
@@ -169,7 +169,7 @@ def _united(masks: Sequence[Mask], index: tuple[int, ...], shape: tuple[int, int
 
 
 def _measured(image: Image, mask: Mask) -> Found:
-    """Return a mask with its evidence, seen in a window of three times its size as the model sees it."""
+    """Return a mask with its evidence, measured in a window of about three times its size."""
     if not mask.area:
         return Found.nothing(mask.index)
     window, grey = _surroundings(image, mask)
@@ -180,7 +180,7 @@ def _measured(image: Image, mask: Mask) -> Found:
 
 
 def _surroundings(image: Image, mask: Mask) -> tuple[Box, np.ndarray]:
-    """Return a window of three times a mask's size, and its grey values as the model sees them."""
+    """Return a window of about three times a mask's size, and its grey values as the model sees them."""
     height, width = image.plane_shape
     y0, x0, y1, x1 = mask.box
     by = max(y1 - y0, x1 - x0) + 16

@@ -1,4 +1,4 @@
-"""Objects followed by a model with a memory of the frames before."""
+"""Objects followed by a model with a memory of earlier frames."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["follow_with_memory"]
 
 
 class _Frames(Sequence[NDArray[np.uint8]]):
-    """The slices of a way as frames, read when they are asked for."""
+    """Slices of a way as frames, read on demand."""
 
     def __init__(self, image: Image, way: Way) -> None:
         self._image = image
@@ -53,7 +53,7 @@ def follow_with_memory(
     min_presence: float,
     largest_part: bool,
 ) -> dict[int, dict[int, Found]]:
-    """Follow the objects of a way; returns what is found in each slice, by id."""
+    """Follow the objects of a way; return the objects in each slice, by id."""
     prompts = [
         FramePrompt(at, label, prompt)
         for label, slices in way.prompts.items()

@@ -1,4 +1,4 @@
-"""Prompts of objects that are painted already."""
+"""Prompts from objects that are already painted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["as_prompts"]
 
 
 def as_prompts(stack: Any, prompts: Any, axes: str | None) -> Any:
-    """Return prompts as they are; of a label image, the mask of each object in each slice that it is painted in."""
+    """Return prompts unchanged; for a label image, return a mask prompt for each object in each of its slices."""
     if isinstance(prompts, Prompt | dict) or not (isinstance(prompts, np.ndarray) or hasattr(prompts, "__array__")):
         return prompts
     from napari_foundseg.io.image_sources import as_image

@@ -1,4 +1,4 @@
-"""Along which axis objects are followed, through which slices, and which prompts are where on the way."""
+"""Ways of objects: the axis along which they are followed, the range of slices, and the prompts in it."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from napari_foundseg.core.prompts import Prompt
 
 __all__ = ["Way", "chosen_axis", "ways_of"]
 
-#: Share of the smaller of two masks in the other from which on they mean one place.
+#: Share of the smaller of two masks in the other above which both mark the same place.
 _ONE_PLACE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
 class Way:
-    """The slices that some objects are followed through: one range along one axis, at one place on all others.
+    """Slices through which objects are followed: one range along one axis, at one position on all other axes.
 
     Parameters
     ----------
     axis : str
         The axis.
     position : int
-        Its position among the axes of slices.
+        Position of the axis among the axes of slices.
     rest : tuple of int
-        Where the slices lie on the other axes.
+        Position of the slices on the other axes.
     first, last : int
-        The range, both included.
+        First and last slice of the range, both included.
     prompts : mapping of int to mapping of int to list of Prompt
-        Prompts in (y, x) of their slice, by object and slice.
+        Prompts in (y, x) of their slice, by object id and slice.
     """
 
     axis: str
@@ -49,12 +49,12 @@ class Way:
 
 
 def chosen_axis(image: Image, axis: str | None) -> str:
-    """Return the axis to follow: the given one, else the only one with several slices.
+    """Return the axis along which to follow objects: `axis`, or if that is None, the only one with several slices.
 
     Raises
     ------
     AxesError
-        If there is none, or several and none is given.
+        If there is no such axis, or if `axis` is None and several axes have several slices.
     """
     lengths = dict(zip(image.slice_axes, image.slice_shape, strict=True))
     several = {name: n for name, n in lengths.items() if n > 1}
@@ -80,12 +80,12 @@ def chosen_axis(image: Image, axis: str | None) -> str:
 def ways_of(
     image: Image, prompts: Mapping[int, Sequence[Prompt]], axis: str | None, first: int | None, last: int | None
 ) -> list[Way]:
-    """Return the ways of all objects; those at one place on the other axes share one.
+    """Return the ways of all objects; objects at one position on the other axes share a way.
 
     Raises
     ------
     FoundsegError
-        If axis, range or a prompt do not fit the image or one another.
+        If axis, range or a prompt do not fit the image or each other.
     """
     chosen = chosen_axis(image, axis)
     position = image.slice_axes.index(chosen)
@@ -128,7 +128,7 @@ def _range(axis: str, length: int, first: int | None, last: int | None) -> tuple
 
 
 def _check_places(axis: str, marked: Mapping[int, Mapping[int, Sequence[Prompt]]]) -> None:
-    """Refuse two objects in one place of a slice."""
+    """Raise PromptError if two objects are marked in the same place of a slice."""
     for a, b in combinations(marked, 2):
         for at in marked[a].keys() & marked[b].keys():
             if any(_same_place(one, other) for one in marked[a][at] for other in marked[b][at]):

@@ -1,8 +1,9 @@
-"""Pixels between objects that touch: nothing parts them in the picture, so their shapes near by decide.
+"""Pixels between objects that touch: nothing separates them in the picture, so their shapes in nearby slices decide.
 
-A model is careful where nothing parts two objects: it leaves a gap between them, or takes a piece of the neighbour, and
-from slice to slice such mistakes add up. As bright as the objects and near to both, a pixel belongs to the one it lies
-deeper in, or nearer to, in the slice before; the model and the grey values move the border by some pixels.
+A model is careful where nothing separates two objects: it leaves a gap between them, or takes a piece of the neighbour.
+Such errors add up from slice to slice. A pixel that is near both objects and as bright as they are belongs to the
+object in which it was deeper, or to which it was nearer, in the slice before. The model and the grey values move the
+border by some pixels.
 """
 
 from __future__ import annotations
@@ -18,24 +19,24 @@ from napari_foundseg.tasks.windows import tiling
 
 __all__ = ["in_window", "looks_like", "share_pixels"]
 
-#: Standard deviations by which an object differs from the ground where its grey values say something.
+#: Standard deviations by which an object must differ from the background for its grey values to count.
 _CLEARLY = 2.0
-#: Share of the radius of an object within which a pixel is near to it, and the least number of pixels.
+#: Share of an object's radius within which a pixel is near it, and the least number of pixels.
 _REACH = 0.5
 _LEAST_REACH = 4.0
-#: Largest logit of the model, and largest evidence of grey values, in pixels by which they move a border.
+#: Largest effect of the model's logit, and of grey values, in pixels by which they move a border.
 _MODEL = 1.0
 _GREY = 1.5
-#: Share of the smaller of two masks in the other from which on they are not neighbours.
+#: Share of the smaller of two masks in the other above which they are not neighbours.
 _SAME_PLACE = 0.5
-#: Share in percent of the pixels of a window that are ground at least.
+#: Least percentage of the pixels of a window that are background.
 _GROUND = 2
-#: Width in pixels of the square in which grey values are averaged.
+#: Width, in pixels, of the square in which grey values are averaged.
 _SMOOTH = 5
 
 
 def in_window(mask: Mask, window: Box) -> NDArray[np.bool_]:
-    """Return a mask as an array of a window's shape; what lies outside is cut off."""
+    """Return a mask as an array of a window's shape, without its pixels outside the window."""
     out = np.zeros((window[2] - window[0] + 1, window[3] - window[1] + 1), bool)
     y0, x0 = max(mask.box[0], window[0]), max(mask.box[1], window[1])
     y1, x1 = min(mask.box[2], window[2]), min(mask.box[3], window[3])
@@ -46,10 +47,10 @@ def in_window(mask: Mask, window: Box) -> NDArray[np.bool_]:
 
 
 def looks_like(level: float, grey: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return the pixels that are nearer to the grey value of an object than to the ground's."""
+    """Return the pixels whose grey values are nearer to those of an object than to those of the background, (M, N)."""
     smooth = ndimage.uniform_filter(grey, 3)
     dark, bright = np.percentile(smooth[::2, ::2], (_GROUND, 100 - _GROUND))
-    # Of the two ends of the grey values the farther one, of which little is seen in a clump.
+    # The background is at the end of the grey values that is farther from the object; a clump shows little of it.
     end = float(dark if level - dark >= bright - level else bright)
     is_ground: NDArray[np.bool_] = np.abs(smooth - end) < np.abs(smooth - level)
     if not is_ground.any():
@@ -67,20 +68,20 @@ def share_pixels(
     grey: NDArray[np.float32],
     bright: NDArray[np.bool_],
 ) -> NDArray[np.float32]:
-    """Return logits in which pixels between an object and others are decided by where all were.
+    """Return logits in which the pixels between an object and others are decided by their earlier places.
 
     Parameters
     ----------
     logits : (M, N) ndarray
-        Of the object, positive inside.
+        Logits of the object, positive inside.
     own : (M, N) ndarray of bool
-        Where it was.
+        Earlier place of the object.
     rivals : sequence of (M, N) ndarray of bool
-        Where the others were.
+        Earlier places of the others.
     grey : (M, N) ndarray
-        The picture.
+        Grey values of the picture.
     bright : (M, N) ndarray of bool
-        Pixels that look like the object rather than like the ground.
+        Pixels that look like the object rather than like the background.
     """
     reach = max(_LEAST_REACH, _REACH * float(np.sqrt(np.count_nonzero(own) / np.pi)))
     rows, columns = _part(own, round(reach) + 2)
@@ -108,7 +109,7 @@ def share_pixels(
 
 
 def _is_same_place(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> bool:
-    """Tell whether masks, of slices apart, lie above one another rather than side by side."""
+    """Tell whether two masks of different slices are above each other rather than side by side."""
     smaller = min(np.count_nonzero(a), np.count_nonzero(b))
     return bool(np.count_nonzero(a & b) > _SAME_PLACE * smaller)
 
@@ -124,7 +125,7 @@ def _part(mask: NDArray[np.bool_], by: int) -> tuple[slice, slice]:
 
 
 def _depth(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return how deep each pixel lies in a mask, negative outside."""
+    """Return the depth of each pixel in a mask, negative outside the mask."""
     return np.asarray(ndimage.distance_transform_edt(mask) - ndimage.distance_transform_edt(~mask))
 
 

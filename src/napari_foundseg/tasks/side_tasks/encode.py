@@ -1,4 +1,4 @@
-"""Encoding in advance: slices are encoded before the first click, and kept (`tasks.windows.embeddings`)."""
+"""Encoding in advance: slices are encoded before the first click, and cached (`tasks.windows.embeddings`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model sees: its features as colours."""
+"""Features of a model, shown as colours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The features that a fit of STEGO sees: scaled, sampled, and clustered without a fit."""
+"""Features for a fit of STEGO: scaled, sampled, and clustered without a fit."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 __all__ = ["ScaledFeatures", "codes_of", "scale_features"]
 
-#: Places of all images that are sampled; their codes are kept with a model, to find other numbers of clusters in.
+#: Places that are sampled in all images; a model keeps their codes to find other numbers of clusters.
 _SAMPLED = 20_000
-#: Places by which heads are rated.
+#: Places that are used to rate heads.
 _RATED = 4_000
 
 
 @dataclass(frozen=True, eq=False)
 class ScaledFeatures:
-    """How the features of a fit are scaled, a sample of them, and its clusters without a fit."""
+    """Scaling of the features of a fit, a sample of them, and its clusters without a fit."""
 
     scaling: Scaling
     sample: NDArray[np.float32]
@@ -36,7 +36,7 @@ class ScaledFeatures:
 
     @property
     def alike(self) -> float:
-        """The share of pairs of places that belong to one cluster."""
+        """Share of pairs of places that belong to the same cluster."""
         shares = np.bincount(self.labels) / len(self.labels)
         return float((shares**2).sum())
 
@@ -58,7 +58,7 @@ class ScaledFeatures:
 
 
 def scale_features(maps: list[torch.Tensor], settings: FitSettings) -> ScaledFeatures:
-    """Scale the features of all maps in place, and find first clusters of a sample of them."""
+    """Scale the features of all maps in place, and cluster a sample of them."""
     import torch
 
     sample = _places(maps)
@@ -84,10 +84,10 @@ def _places(maps: Sequence[torch.Tensor]) -> NDArray[np.float32]:
 
 
 def codes_of(head: SegmentationHead, features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the codes of (n, D) scaled features, (n, dim)."""
+    """Return the codes, (n, dim), of scaled features, (n, D)."""
     import torch
 
     with torch.no_grad():
         codes = head(torch.as_tensor(features).T[None, :, :, None])[0, :, :, 0].T
-    # As float16, as it is kept, so that the clusters found now are those found again.
+    # Round to float16, as codes are stored, so that clusters found from stored codes are the same.
     return np.asarray(codes.numpy().astype(np.float16).astype(np.float32))

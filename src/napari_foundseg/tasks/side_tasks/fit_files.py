@@ -1,4 +1,4 @@
-"""Files of fits: names and folders of models, and the state of a fit that may go on."""
+"""Files of fits: names and folders of models, and the state from which a fit can continue."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 __all__ = ["FitState", "free_name", "refuse_other_fit", "register"]
 
-#: Settings that may differ where a fit goes on.
+#: Settings that may differ when a fit continues.
 _NOT_OF_THE_FIT = {"steps", "n_clusters", "nearness"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def free_name(name: str | None) -> str:
-    """Return the name that a new model gets.
+    """Return the name for a new model.
 
     Parameters
     ----------
@@ -36,12 +36,12 @@ def free_name(name: str | None) -> str:
     Returns
     -------
     str
-        It.
+        The name.
 
     Raises
     ------
     SettingsError
-        If it is not a name, or another kind of model has it.
+        If the name is not valid, or another model or its leftover folder has it.
     """
     there = catalog()
     if name is None:
@@ -62,23 +62,23 @@ def free_name(name: str | None) -> str:
 def refuse_other_fit(
     name: str, settings: FitSettings | None = None, model: FeatureExtractor | None = None, *, overwrite: bool = False
 ) -> None:
-    """Keep a fitted model of the same name, unless it is of the same fit, which goes on.
+    """Raise SettingsError if a fitted model has this name, unless that fit can continue or be overwritten.
 
     Parameters
     ----------
     name : str
-        Of the new model.
+        Name of the new model.
     settings : FitSettings, optional
-        Of the fit; None for what goes on with no other fit.
+        Settings of the fit; None if no existing fit can continue.
     model : FeatureExtractor, optional
-        Its backbone.
+        Backbone of the fit.
     overwrite : bool
-        Whether a fitted model that nobody changed since is replaced.
+        Whether to replace a fitted model if its files were not changed since the fit.
 
     Raises
     ------
     SettingsError
-        If there is another fit of that name.
+        If another fit has that name, or the files of the model were changed.
     """
     known = catalog().get(name)
     folder = models_folder() / name
@@ -108,14 +108,14 @@ def _is_same_fit(folder: Path, settings: FitSettings, model: FeatureExtractor) -
 
 
 def register(name: str, folder: Path) -> CatalogRow:
-    """Make a model's folder a row of the catalogue.
+    """Register a model's folder in the catalogue.
 
     Parameters
     ----------
     name : str
         The model's name.
     folder : Path
-        Its folder.
+        Folder of the model.
 
     Returns
     -------
@@ -128,16 +128,16 @@ def register(name: str, folder: Path) -> CatalogRow:
 
 
 class FitState:
-    """What a fit needs to go on, in a file that says of which fit it is.
+    """State from which a fit can continue, in a file that identifies the fit.
 
     Parameters
     ----------
     name : str
-        Of the model.
+        Name of the model.
     settings : FitSettings
-        Of the fit.
+        Settings of the fit.
     model : FeatureExtractor
-        Its backbone.
+        Backbone of the fit.
     fit : Fit
         The fit, with the features and the biases of its loss.
     """
@@ -152,7 +152,7 @@ class FitState:
         self._of = digest.hexdigest()
 
     def restore(self, fit: Fit) -> bool:
-        """Have a fit go on where it stopped.
+        """Restore the stored state, so that a fit continues where it stopped.
 
         Parameters
         ----------
@@ -162,7 +162,7 @@ class FitState:
         Returns
         -------
         bool
-            False where there is no state of this fit.
+            False if there is no state of this fit.
         """
         from safetensors import SafetensorError, safe_open
 
@@ -176,17 +176,17 @@ class FitState:
         return fit.done > 0
 
     def write(self, fit: Fit) -> None:
-        """Write the state, wholly or not at all.
+        """Write the state, completely or not at all.
 
         Parameters
         ----------
         fit : Fit
-            The fit as it is.
+            The fit to store.
 
         Raises
         ------
         OutputError
-            If it cannot be written.
+            If the file cannot be written.
         """
         from safetensors.torch import save
 

@@ -1,4 +1,4 @@
-"""What a fit reports while it runs."""
+"""Progress reports of a fit."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 __all__ = ["FitProgress", "News"]
 
-#: Told the share done, what is being done in words, and now and then what there is to show.
+#: Called with the share done, a text and, from time to time, a dict to show.
 News = Callable[..., None]
 _PREVIEW_SECONDS = 2.0
 
 
 class FitProgress:
-    """Tells the progress of a fit, and now and then shows the clusters as they are."""
+    """Reporter of the progress of a fit, which also shows the current clusters from time to time."""
 
     def __init__(self, progress: News, fit: Fit, settings: FitSettings, place: dict[str, Any]) -> None:
         self._progress = progress
@@ -33,7 +33,7 @@ class FitProgress:
         self._shown = 0.0
 
     def tell(self) -> None:
-        """Tell the share done and the loss; every few seconds with a preview."""
+        """Report the share done and the loss; every few seconds with a preview."""
         fit = self._fit
         share = 0.3 + 0.68 * fit.done / self._settings.steps
         words = f"step {fit.done} of {self._settings.steps}, loss {fit.losses[-1]:.3f}"
@@ -47,7 +47,7 @@ class FitProgress:
 
 
 def _preview(fit: Fit, settings: FitSettings) -> NDArray[np.uint8]:
-    """Return the clusters of the first window as they are now."""
+    """Return the current clusters of the first window, (H, W)."""
     import torch
 
     first = fit.crops.maps[0]

@@ -16,7 +16,7 @@ _MORE: dict[str, JsonValue] = {"more": True}
 
 
 class FitInputs(Region):
-    """The images to fit to, besides the chosen one."""
+    """Images to fit to, and the name of the new model."""
 
     folder: str | None = None
     """Folder whose images are used instead of the image."""
@@ -76,16 +76,16 @@ class FitSettings(Settings):
 
     @property
     def is_pointwise(self) -> bool:
-        """Whether each point's mean correspondence is taken off."""
+        """Whether the mean correspondence of each point is subtracted."""
         return self.pointwise == "on" or (self.pointwise == "auto" and self.preset != "balanced")
 
     @property
     def metric(self) -> Metric:
-        """How the nearness of codes is measured."""
+        """Metric by which the nearness of codes is measured."""
         by_angle = self.nearness == "angle" or (self.nearness == "auto" and self.context > 0)
         return "cosine" if by_angle else "euclidean"
 
     @property
     def code_dim(self) -> int:
-        """Channels of the codes."""
+        """Number of channels of the codes."""
         return self.dim or (64 if self.metric == "cosine" else 4)

@@ -1,8 +1,8 @@
-"""Fitting STEGO to images without labels: features once, a head in minutes, clusters, and a model of the catalogue.
+"""Fits of STEGO to images without labels: features, computed once, a head, clusters, and a model of the catalogue.
 
-A fit looks at the images in windows. Each window gives five crops, among which pairs are drawn; so one image has pairs
-too, of crops of itself. What is best so far is kept when a fit is cancelled, and a fit of the same name, images and
-settings goes on where it stopped.
+A fit reads the images in windows. Each window gives five crops, from which pairs are drawn, so that even a single image
+has pairs. If a fit is cancelled, the best head so far is kept. A fit of the same name, images and settings continues
+where it stopped.
 """
 
 from __future__ import annotations
@@ -43,30 +43,30 @@ if TYPE_CHECKING:
 
 __all__ = ["TASK", "Fitted", "fit_stego", "pictures_in"]
 
-#: Share of places with one cluster from which on two ways to cluster count as the same.
+#: Share of places in the same cluster from which two clusterings count as the same.
 _SAME = 0.97
-#: By how much the separation of clusters may be lower after a fit than without; benchmarks/clusters.py shows both.
+#: How much lower the separation of clusters may be after a fit than without one; benchmarks/clusters.py shows both.
 _LESS_DISTINCT = 0.05
-#: Steps between looks at the loss, and seconds between the models that are kept meanwhile.
+#: Steps between evaluations of the head, and seconds between models that are saved in the meantime.
 _JUDGED_EVERY = 20
 _KEPT_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What became of a fit.
+    """Result of a fit.
 
     Parameters
     ----------
     model : CatalogRow
         The new row of the catalogue.
     losses : tuple of float
-        Of each step.
+        Loss of each step.
     notes : tuple of str
-        What was done otherwise than one might expect.
+        Notes on deviations from what the user may expect.
     plain_method : str or None
-        The method of *Cluster* without a fit that does as well on these features, or better; None where the fit is
-        worth it.
+        The method of *Cluster* without a fit that does as well on these features, or better; None if the fit is
+        worthwhile.
     """
 
     model: CatalogRow
@@ -86,7 +86,7 @@ def pictures_in(images: Sequence[Image]) -> list[tuple[Image, tuple[int, ...]]]:
     Returns
     -------
     list of tuple
-        Of image and slice.
+        Pairs of an image and a slice.
     """
     return [(image, index) for image in images for index in image.indices()]
 
@@ -106,20 +106,20 @@ def fit_stego(
     Parameters
     ----------
     pictures : sequence of tuple
-        Images and slices of them.
+        Pairs of an image and one of its slices.
     settings : FitSettings
-        How.
+        Settings of the fit.
     model : FeatureExtractor
-        The backbone, which stays as it is.
+        The backbone, which is not changed.
     name : str, optional
-        Of the new model.
+        Name of the new model; by default the next free one.
     progress : callable
-        Told the share done, words and sometimes a dict: ``loss`` (of each step so far), ``preview`` (clusters of the
-        first window as bytes, a cell a value), its ``shape``, ``stride``, ``index`` (the slice) and ``box``.
+        Called with the share done, a text and sometimes a dict: ``loss`` (of each step so far), ``preview`` (clusters
+        of the first window as bytes, one for each cell), its ``shape``, ``stride``, ``index`` (the slice) and ``box``.
     cancelled : callable
-        Asked before each window and step.
+        Called before each window and step; returns whether to stop.
     overwrite : bool
-        Whether a fitted model of that name is replaced.
+        Whether to replace a fitted model of that name.
 
     Returns
     -------
@@ -131,15 +131,15 @@ def fit_stego(
     BadImageError
         If there are no images.
     SettingsError
-        If the name is taken by another model, or by another fit.
+        If another model, or another fit, has the name.
     Cancelled
-        If `cancelled` returned True; the words say what was kept.
+        If `cancelled` returned True; the message says what was kept.
     """
     if not pictures:
         raise BadImageError(None, "There is no image to fit to; choose a layer, a stack or a folder with images.")
     name = free_name(name)
     refuse_other_fit(name, settings, model, overwrite=overwrite)
-    # The new model's row says so, too: it is given the same pictures.
+    # The new model gets the same pictures, because its row has the same expectation.
     expected = expected_normalisation(row(model.name))
     pictures = [(image.seen_as(expected), index) for image, index in pictures]
 
@@ -149,7 +149,7 @@ def fit_stego(
 
     session = _begun(name, pictures, settings, model, progress, poll)
     if not session.fit.done:
-        # Other images.
+        # Nothing was restored, so a fit of this name is of other images.
         refuse_other_fit(name, overwrite=overwrite)
     image, index = pictures[0]
     box = next(core for _, core in feature_windows(image.plane_shape, model))
@@ -165,7 +165,7 @@ def fit_stego(
 
 @dataclass(frozen=True)
 class _Session:
-    """A fit under way, and what is saved with it."""
+    """A fit in progress, with everything that is saved with it."""
 
     name: str
     settings: FitSettings
@@ -177,7 +177,7 @@ class _Session:
     pictures: int
 
     def keep(self) -> CatalogRow:
-        """Find the clusters of the best head; write what goes on from here, the model's folder and its row."""
+        """Find the clusters of the best head; write the state of the fit, the model's folder and its row."""
         from napari_foundseg.models.files.stego_weights import StegoWeights, save
 
         self.state.write(self.fit)
@@ -200,7 +200,7 @@ class _Session:
         return codes, clusters_of_codes(codes, self.settings.n_clusters, self.settings.metric, start=self.scaled.labels)
 
     def plain_method(self) -> str | None:
-        """Return the method without a fit that finds the same clusters, or more distinct ones, and add a note of it."""
+        """Return the method that finds the same or more distinct clusters without a fit, and add a note; else None."""
         metric = self.settings.metric
         codes, clusters = self._clusters(self.fit.best_head())
         fitted = clusters.nearest(codes)
@@ -241,7 +241,7 @@ def _begun(
     progress: News,
     poll: Callable[[], None],
 ) -> _Session:
-    """Look at the images, and make a fit to them: a new one, or the one that was stopped."""
+    """Read the images and return a fit to them: a new one, or the one that was stopped."""
     maps, notes = features_of_windows(pictures, settings, model, progress, poll)
     scaled = scale_features(maps, settings)
     fit = _fit_to(maps, scaled, settings)
@@ -271,12 +271,12 @@ def _fit_to(maps: list[torch.Tensor], scaled: ScaledFeatures, settings: FitSetti
     )
     if settings.metric != "cosine":
         return Fit(crops, chosen, options)
-    # The fit begins with the clusters that there are without one, and what is less distinct than these is not kept.
+    # The fit begins with the clusters that exist without it; less distinct clusters are not kept.
     return Fit(crops, chosen, options, first_codes=scaled.main_directions(options.dim), rate=scaled.rate)
 
 
 def _steps(session: _Session, told: FitProgress, cancelled: Callable[[], bool]) -> bool:
-    """Take the steps, keeping the best now and then; return whether the user stopped them."""
+    """Take the steps, saving the best head from time to time; return whether the user stopped them."""
     fit = session.fit
     steps = session.settings.steps
     saved = time.monotonic()
@@ -304,9 +304,9 @@ def run(
     progress: News,
     cancelled: Callable[[], bool],
 ) -> Segmentation:
-    """Fit a head, as the engine runs it, and cluster the image's first slice with it.
+    """Fit a head in the engine, and cluster the image's first slice with it.
 
-    The result is that of the first slice; its provenance names the new model and the notes of the fit.
+    The provenance of the result names the new model and has the notes of the fit.
     """
     from napari_foundseg.io.image_sources import as_images
     from napari_foundseg.models.loading import load_model

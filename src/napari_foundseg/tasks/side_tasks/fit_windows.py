@@ -1,4 +1,4 @@
-"""The features of the windows that a fit looks at."""
+"""Features of the windows of a fit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["features_of_windows"]
 
-#: Bytes of features that are kept in memory; of more windows an even choice is looked at.
+#: Bytes of features that are kept in memory; if there are more, an even selection of the windows is used.
 _BUDGET = 1 << 30
 
 
@@ -30,7 +30,7 @@ def features_of_windows(
     progress: News,
     poll: Callable[[], None],
 ) -> tuple[list[torch.Tensor], list[str]]:
-    """Return the features of an even choice of windows, (H, W, D) in float16, and what is to be said."""
+    """Return the features of an even selection of windows, (H, W, D) in float16, and notes for the user."""
     import torch
 
     windows = [

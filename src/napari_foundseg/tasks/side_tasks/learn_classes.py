@@ -20,7 +20,7 @@ __all__ = ["TASK", "LearnInputs"]
 
 
 class LearnInputs(Region):
-    """The painted labels, and the slice to show afterwards."""
+    """Painted labels, and the slice and region to classify afterwards."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
@@ -36,9 +36,9 @@ def run(
     progress: Progress,
     cancelled: Callable[[], bool],
 ) -> Segmentation:
-    """Learn the classes, save them with the model, and give the image's pixels their class.
+    """Learn the classes, save them with the model, and classify the image's pixels.
 
-    The result: of the learnt classes.
+    The result has the learnt classes.
 
     Raises
     ------

@@ -20,23 +20,23 @@ from napari_foundseg.tasks.windows.features import enlarged, feature_windows, fe
 
 __all__ = ["fitted_probe", "learn"]
 
-#: Pixels of one class in one window that are looked at.
+#: Approximate number of pixels of one class that are used from one window.
 _MOST = 2000
 
 
 def learn(
     name: str, images: Sequence[Image], labels: Sequence[Any], poll: Callable[[], None] = lambda: None
 ) -> CatalogRow:
-    """Learn classes from labels, and save them with a fitted model.
+    """Learn classes from labels and save them with a fitted model.
 
     Parameters
     ----------
     name : str
-        The model.
+        Name of the model.
     images : sequence of Image
         Images.
     labels : sequence of array-like
-        Of each image, of its shape; 0 where nothing is painted.
+        Labels of each image, of its shape; 0 where nothing is painted.
     poll : callable
         Called before each window; may raise to stop.
 
@@ -48,7 +48,7 @@ def learn(
     Raises
     ------
     SettingsError
-        If fewer than two classes are labelled, or the model is none that was fitted here.
+        If fewer than two classes are labelled, or the model was not fitted here.
     AxesError
         If labels do not have the shape of their image.
     """
@@ -75,7 +75,7 @@ def fitted_probe(codes: NDArray[Any], classes: NDArray[Any]) -> Clusters:
     codes : (n, dim) ndarray of float
         Codes.
     classes : (n,) ndarray of int
-        Of each.
+        Class of each code.
 
     Returns
     -------
@@ -107,7 +107,7 @@ def fitted_probe(codes: NDArray[Any], classes: NDArray[Any]) -> Clusters:
 def _labelled(
     model: Clustering, images: Sequence[Image], labels: Sequence[Any], poll: Callable[[], None]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return codes of labelled pixels, (n, dim), and their classes; each window gives each class a bounded number."""
+    """Return codes of labelled pixels, (n, dim), and their classes, (n,), limited in number per class and window."""
     if len(images) != len(labels):
         raise SettingsError(f"There are {len(images)} images and {len(labels)} label images; give one for each.")
     codes = []
@@ -128,7 +128,7 @@ def _labelled(
 def _labelled_windows(
     model: Clustering, image: Image, labels: NDArray[Any], poll: Callable[[], None]
 ) -> Iterator[tuple[NDArray[Any], NDArray[np.float32]]]:
-    """Yield the labels, (M, N), and the codes, (dim, M, N), of each window in which there are labels."""
+    """Yield the labels, (M, N), and the codes, (dim, M, N), of each window that has labels."""
     for index in image.indices():
         plane = plane_view(labels, image.label_axes, index)
         for box, core in feature_windows(image.plane_shape, model):

@@ -1,4 +1,4 @@
-"""Measures how long a model takes on a standard picture: to encode it, for a click, and for a whole run."""
+"""Timing of a model on a standard picture: to encode it, for a click, and for a whole run."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from napari_foundseg.tasks.task_models import model_defaults
 
 __all__ = ["measure_model", "timed_runs"]
 
-#: Clicks of which the median counts.
+#: Number of clicks, of which the median counts.
 _CLICKS = 5
-#: Tasks whose inputs are a region alone: of these a model is timed in *Automatic masks*, else in the first that it can.
+#: Tasks whose inputs are only a region. A model is timed in *Automatic masks*, or else in the first that it can run.
 _TIMED = ("automatic", "panoptic", "semantic", "cluster")
 
 
@@ -37,23 +37,23 @@ def measure_model(
     cancelled: Callable[[], bool],
     devices: Sequence[str] | None = None,
 ) -> ModelTimes:
-    """Measure a model on each device of this computer; the first encoding does not count, since it loads kernels.
+    """Measure a model on each device of this computer; the first encoding, which loads kernels, does not count.
 
     Parameters
     ----------
     name : str
-        Its name in the catalogue.
+        Name of the model in the catalogue.
     progress : callable
-        Told the share done and words.
+        Called with the share done and a text.
     cancelled : callable
-        Looked at before each step; `Cancelled` is raised where it returns True.
+        Called before each step; `Cancelled` is raised if it returns True.
     devices : sequence of str, optional
-        All by default.
+        All devices by default.
 
     Returns
     -------
     ModelTimes
-        What was measured.
+        The measured times.
     """
     chosen = list(devices or [*gpus(), "cpu"])
     measured = {}
@@ -71,11 +71,11 @@ def measure_model(
 
 
 def timed_runs(found: CatalogRow) -> Iterator[tuple[Task, str]]:
-    """Yield the task and the methods in which a model is timed."""
+    """Yield the task and the methods with which a model is timed."""
     for name in _TIMED:
         task = TASKS[name]
         if methods := [method for method, protocol in task.protocols.items() if protocol in found.protocols]:
-            # The methods of other tasks take about as long as one another.
+            # The methods of each other task take about the same time.
             yield from ((task, method) for method in (methods if name == "automatic" else methods[:1]))
             return
 
@@ -109,7 +109,7 @@ def _time_prompts(model: Any, image: Image) -> tuple[float, float]:
     encoded = model.encode(rgb)
     _wait_for_device(model.device)
     encode = time.perf_counter() - started
-    # A box, since some models know no points.
+    # A box, because some models take no points.
     prompt = Prompt(box=(side * 0.25, side * 0.25, side * 0.75, side * 0.75))
     clicks = []
     for _ in range(_CLICKS):

@@ -1,4 +1,4 @@
-"""Edited clusters, saved as a model of their own."""
+"""Edited clusters, saved as a separate model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["TASK", "SaveInputs", "save_clusters"]
 
 
 class SaveInputs(cluster.ClusterInputs):
-    """Where to look afterwards, the changes to save, and the new model's name."""
+    """Slice and region to cluster afterwards, the changes to save, and the new model's name."""
 
     name: str
     """Name of the model; the name of the model that is edited replaces it."""
@@ -33,16 +33,16 @@ def save_clusters(model: Clustering, settings: cluster.StegoSettings, edits: Any
     model : Clustering
         A model that was fitted here.
     settings : StegoSettings
-        With the number of clusters.
+        Settings with the number of clusters.
     edits : sequence of Edit
         The changes.
     name : str
-        Of the new model.
+        Name of the new model.
 
     Returns
     -------
     CatalogRow
-        Its row.
+        Row of the new model.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def run(
     progress: Progress,
     cancelled: Callable[[], bool],
 ) -> Segmentation:
-    """Save, and cluster the image with what was saved, as the engine runs it.
+    """Save the clusters in the engine, and cluster the image with the saved model.
 
     The result is that of the saved model.
     """

@@ -1,4 +1,4 @@
-"""One object divided between clicks, by its outline, the image and what a model sees in it."""
+"""One object divided between clicks, by its outline, the image and the evidence of a model."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = ["TASK", "SplitInputs", "SplitSettings", "inputs_of", "parts_of", "spl
 
 
 class SplitInputs(Inputs):
-    """The object and the clicks."""
+    """The object to split, and the clicks."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
@@ -47,11 +47,11 @@ class SplitInputs(Inputs):
 
     @property
     def box(self) -> SliceBox:
-        """The box of the label image."""
+        """The object's box in the label image."""
         return tuple(slice(o, o + n) for o, n in zip(self.origin, self.mask.shape, strict=True))
 
     def extent(self, image: Image) -> tuple[int, int]:  # noqa: ARG002 - the object alone is looked at
-        """Return the slices of the object's box and their pixels."""
+        """Return the number of slices of the object's box and the number of pixels in each."""
         return int(np.prod(self.mask.shape[:-2])), int(np.prod(self.mask.shape[-2:]))
 
 
@@ -64,7 +64,7 @@ class SplitSettings(Settings):
 def inputs_of(
     labels: NDArray[Any], label: int, points: Sequence[Sequence[float]], spacing: Sequence[float | None]
 ) -> SplitInputs:
-    """Cut an object that is to be split out of its label image; PromptError where a point is not on it."""
+    """Return the inputs for an object of a label image, cropped to its box; PromptError if a point is not on it."""
     clicks = split_edits.clicked_pixels(labels, label, points)
     box = split_edits.object_box(labels, label, spacing)
     return SplitInputs(
@@ -76,7 +76,7 @@ def inputs_of(
 
 
 def parts_of(result: Segmentation, inputs: SplitInputs, axes: str) -> NDArray[np.uint16]:
-    """Return the parts that a run has found in the object's box, numbered as the clicks."""
+    """Return the parts of a run in the object's box, numbered like the clicks."""
     parts = np.zeros(inputs.mask.shape, np.uint16)
     y = inputs.origin[axes.index("Y")]
     x = inputs.origin[axes.index("X")]
@@ -98,8 +98,8 @@ def run(
 ) -> Segmentation:
     """Divide the object.
 
-    `masks` of the result are the parts in each slice, `label` the number of the part; ``provenance["evidence"]`` names
-    what the model saw, such as ``["borders", "scores"]``.
+    `masks` of the result are the parts in each slice, and `label` is the number of the part.
+    ``provenance["evidence"]`` lists the evidence of the model, such as ``["borders", "scores"]``.
     """
     started = time.perf_counter()
 
@@ -140,7 +140,7 @@ def run(
 def split_labels(
     image: Image, labels: NDArray[Any], label: int, points: Sequence[Sequence[float]], model: Any
 ) -> Segmentation:
-    """Split an object of a label image in this process, as `napari_foundseg.split` documents."""
+    """Split an object of a label image in this process; see `napari_foundseg.split`."""
     if labels.shape != image.shape:
         raise AxesError(
             f"The labels have the shape {labels.shape}, the image {image.shape} (without channels): choose labels of "
@@ -163,7 +163,7 @@ def split_labels(
 
 
 def _masks(parts: NDArray[Any], axes: str, origin: Sequence[int]) -> tuple[Mask, ...]:
-    """Return each part in each slice."""
+    """Return the mask of each part in each slice."""
     others = [i for i, axis in enumerate(axes) if axis not in "YX"]
     corner = (origin[axes.index("Y")], origin[axes.index("X")])
     masks = []

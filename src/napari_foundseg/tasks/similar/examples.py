@@ -18,16 +18,16 @@ from napari_foundseg.core.prompts import Prompt
 
 __all__ = ["Example"]
 
-#: Diameter in pixels that an object has in its picture at most: larger ones would only make recipes large.
+#: Largest diameter, in pixels, of an object in its picture; larger ones would only make recipes large.
 _LARGEST = 48
-#: Pixels of the picture around the object: a network sees an object together with what surrounds it.
+#: Pixels of the picture around the object: networks also use the surroundings of an object.
 _SURROUNDINGS = 48
-#: Longest side of a picture, of a long and thin object.
+#: Longest side of a picture, for long and thin objects.
 _LONGEST = 512
 
 
 class Example(Declared):
-    """An object of an image, with what surrounds it, so that it can be looked for in any image.
+    """Picture of an object with its surroundings, so that any image can be searched for similar objects.
 
     `Example.cut` makes one.
     """
@@ -52,7 +52,7 @@ class Example(Declared):
 
     @classmethod
     def cut(cls, image: Image, prompt: Prompt) -> Self:
-        """Make an example of an object of an image.
+        """Cut an example of an object out of an image.
 
         Parameters
         ----------
@@ -68,7 +68,7 @@ class Example(Declared):
         Raises
         ------
         PromptError
-            If the prompt has neither mask nor box, or lies outside the image.
+            If the prompt has neither mask nor box, or is outside the image.
         """
         index, here = prompt.in_plane(image.shape, image.label_axes)
         height, width = image.plane_shape
@@ -107,7 +107,7 @@ class Example(Declared):
 
 
 def _extent(prompt: Prompt) -> tuple[int, int, int, int, float]:
-    """Return first and last row and column, both included, and the area in pixels."""
+    """Return first and last row and column of a prompt's object, both included, and its area in pixels."""
     if prompt.mask is not None:
         rows, columns = (np.flatnonzero(prompt.mask.any(axis)) for axis in (1, 0))
         return int(rows[0]), int(columns[0]), int(rows[-1]), int(columns[-1]), float(np.count_nonzero(prompt.mask))
@@ -127,7 +127,7 @@ def _resized(picture: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
 
 
 def _resized_mask(mask: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Resize a mask; one that would vanish keeps the pixel in its middle."""
+    """Resize a mask; one that would vanish keeps the pixels that it covers most."""
     from PIL.Image import Resampling, fromarray
 
     if mask.shape == shape:

@@ -1,4 +1,4 @@
-"""Examples for models that take boxes in the same picture: the examples are shown beside what is searched."""
+"""Examples for models that take boxes in the searched picture: the examples are placed next to it."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Strip(NamedTuple):
 
     @classmethod
     def of(cls, examples: Sequence[tuple[Example, int]], rows: int, window: int) -> Strip:
-        """Lay out the examples at the image's scale; those that do not fit are left out, but for the first.
+        """Return a strip of examples at the image's scale; those that do not fit are left out, except the first.
 
-        `examples`: each with its sign;
-        `rows`: of the region that is searched; `window`: side of what the model sees.
+        `examples` holds each example with its sign. `rows` is the height of the searched region, `window` the side of
+        the model's window.
         """
         highest = max(rows, window)
         widest = round(_WIDEST * window)
@@ -76,16 +76,16 @@ def search_exemplars(
     poll: Poll,
     share: Callable[[float], None],
 ) -> tuple[list[Mask], bool]:
-    """Find what is like the examples in the strip, shown beside each window.
+    """Find objects like the examples in the strip, which is placed next to each window.
 
     Parameters
     ----------
     windows : SearchedWindows
-        Where to look; with the strip they are as large as what the model sees.
+        Windows to search; with the strip they are as large as the model's window.
     strip : Strip
-        What to look for, and what not.
+        Examples of objects to find, and of objects to exclude.
     words : str
-        A noun phrase for them; may be empty.
+        Noun phrase for the objects; may be empty.
     model : ConceptMasks
         The model.
     floor : float
@@ -93,14 +93,14 @@ def search_exemplars(
     poll : callable
         Called before each window; may raise to stop.
     share : callable
-        Told the share done.
+        Called with the share done.
 
     Returns
     -------
     list of Mask
-        In pixels of the slice, the best first; objects of several windows are in it several times.
+        Masks in pixels of the slice, best first; an object in several windows occurs several times.
     bool
-        Whether a window held as many as the model can return.
+        Whether a window held as many objects as the model can return.
     """
     query = ConceptQuery(words, strip.boxes, strip.signs)
     width = strip.rgb.shape[1]
@@ -115,7 +115,7 @@ def search_exemplars(
 
 
 def _at_scale(example: Example, widest: int) -> tuple[NDArray[np.uint8], tuple[float, float, float, float]]:
-    """Return an example at the image's scale, or as large as it may be, and the box of its object."""
+    """Return an example at the image's scale, or at the largest scale that fits, and the box of its object."""
     from PIL.Image import Resampling, fromarray
 
     rgb = example.rgb

@@ -1,7 +1,7 @@
-"""Where an image looks like examples: cosines of dense features with those of the examples.
+"""Where an image looks like examples: cosines of its dense features with those of the examples.
 
-Features are centred and scaled by the image's own mean and deviation, since what all of an image has in common says
-nothing of its objects. Snell et al., Prototypical Networks, NeurIPS 2017; without any training here.
+Features are centred and scaled by the image's own mean and standard deviation, because properties that a whole image
+shares do not distinguish its objects. See Snell et al., Prototypical Networks, NeurIPS 2017; here without any training.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from napari_foundseg.tasks.windows.instance_maps import seen_window
 
 __all__ = ["Pattern", "feature_scale", "similarity_map"]
 
-#: Diameters in pixels of the objects between which features say most of them.
+#: Diameters of objects, in pixels, between which features describe them best.
 _DIAMETERS = (10.0, 40.0)
-#: Cells of a window that count for mean and deviation.
+#: Cells of a window that are sampled for mean and standard deviation.
 _SAMPLE = 4096
 
 
 @dataclass(frozen=True, eq=False)
 class Pattern:
-    """An example as the feature extractor is to see it.
+    """An example as the feature extractor takes it.
 
     Parameters
     ----------
@@ -47,11 +47,11 @@ class Pattern:
 
     @property
     def area(self) -> float:
-        """Pixels of the image that the object has."""
+        """Area of the object, in pixels of the image."""
         return float(np.count_nonzero(self.mask)) * self.pixel**2
 
     def vector(self, model: FeatureExtractor, scale: float) -> NDArray[np.float32]:
-        """Return the object's mean features, seen at a scale."""
+        """Return the object's mean features at a scale, (D,)."""
         from PIL.Image import Resampling, fromarray
 
         factor = min(self.pixel * scale, model.features_window / max(self.mask.shape))
@@ -69,7 +69,7 @@ class Pattern:
 
 
 def feature_scale(patterns: Sequence[Pattern]) -> float:
-    """Return by how much to resize an image so that features say most of objects as large as the examples."""
+    """Return the factor by which to resize an image so that features describe objects as large as the examples best."""
     diameter = float(np.median([np.sqrt(4 * pattern.area / np.pi) for pattern in patterns]))
     return float(np.clip(diameter, *_DIAMETERS)) / diameter
 
@@ -101,17 +101,17 @@ def similarity_map(
     poll : callable
         Called before each window; may raise to stop.
     progress : callable
-        Told the share done.
+        Called with the share done.
     negatives : sequence of Pattern
-        What is not looked for.
+        Examples of objects to exclude.
 
     Returns
     -------
     similarity : (M, N) ndarray of float16
-        Cosine with the example that is most alike, -1 to 1, in pixels of the resized region. Where a negative is more
-        alike: how much less the examples are, which is below 0.
+        Cosine with the most similar example, -1 to 1, in pixels of the resized region. Where a negative is more
+        similar, its cosine is subtracted, so that the value is below 0.
     scale : float
-        By how much the region was resized.
+        Factor by which the region was resized.
     """
     scale = feature_scale(patterns)
     shape = (max(1, round((region[2] - region[0] + 1) * scale)), max(1, round((region[3] - region[1] + 1) * scale)))

@@ -1,4 +1,4 @@
-"""Boxes of what looks like examples, by a model that compares places with them itself."""
+"""Boxes of objects like the examples, from a model that compares places with them itself."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from napari_foundseg.tasks.settings import Poll
 
 __all__ = ["boxes_like_examples"]
 
-#: IoU above which two boxes are of one object, as the authors have it.
+#: IoU above which two boxes are of one object, as chosen by the authors.
 _SAME = 0.3
-#: Pixels: boxes that end so near to the border of a tile are left to the tiles that show more.
+#: Distance in pixels from the border of a tile within which a box counts as cut; other tiles show more of it.
 _MARGIN = 2
 
 
@@ -29,33 +29,33 @@ def boxes_like_examples(
     poll: Poll,
     share: Callable[[float], None],
 ) -> tuple[NDArray[np.float64], NDArray[np.float32], bool]:
-    """Return the boxes of what is like the examples, each object's once, the best first.
+    """Return the boxes of objects like the examples, one per object, best first.
 
     Parameters
     ----------
     windows : SearchedWindows
-        Where to look.
+        Windows to search.
     model : ExampleBoxes
         The model.
     vectors : (K, D) ndarray of float32
-        Of the examples, then of what is not looked for.
+        Vectors of the examples, then of the negatives.
     wanted : int
-        How many of them are examples.
+        Number of vectors that are examples.
     floor : float
         Least score.
     poll : callable
         Called before each window; may raise to stop.
     share : callable
-        Told the share done.
+        Called with the share done.
 
     Returns
     -------
     boxes : (N, 4) ndarray of float
         (y0, x0, y1, x1), both ends included, in pixels of the slice.
     scores : (N,) ndarray of float32
-        Of each.
+        Score of each box.
     full : bool
-        Whether a window held as many as the model can return.
+        Whether a window held as many boxes as the model can return.
     """
     parts = [(np.empty((0, 4)), np.empty(0, np.float32), np.empty(0, np.int64))]
     full = False

@@ -1,4 +1,4 @@
-"""Objects that may be like the examples: where they are prompted for, how they are rated, and which are kept."""
+"""Objects that may be like the examples: the places to prompt at, the ratings, and the choice of objects."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from napari_foundseg.tasks.windows.embeddings import embedding
 
 __all__ = ["MOST_PLACES", "Rating", "keep_apart", "masks_of_labels", "prompt_peaks", "similar_places"]
 
-#: Least cosine of a place that is prompted at.
+#: Least cosine of a place to prompt at.
 _LEAST = 0.15
-#: Most places that are prompted at in a slice.
+#: Most places in a slice to prompt at.
 MOST_PLACES = 4000
-#: Masks below these scores are not made.
+#: Scores below which no masks are made, and other options of the model.
 _OPTIONS = GridOptions(
     points_per_batch=64, pred_iou_thresh=0.3, stability_score_thresh=0.5, stability_score_offset=1.0, exact=False
 )
@@ -38,16 +38,16 @@ def similar_places(similarity: NDArray[np.float16], diameter: float) -> tuple[ND
     Parameters
     ----------
     similarity : (M, N) ndarray of float16
-        Of each pixel.
+        Similarity of each pixel.
     diameter : float
-        Of the examples, in the same pixels.
+        Diameter of the examples, in the same pixels.
 
     Returns
     -------
     (K, 2) ndarray of float
-        Rows and columns of the maxima, the most similar first.
+        Rows and columns of the maxima, most similar first.
     int
-        How many less similar ones are left out.
+        Number of less similar maxima that are left out.
     """
     smooth = ndimage.gaussian_filter(similarity.astype(np.float32), max(1.0, diameter / 6))
     window = 2 * max(1, round(diameter / 4)) + 1
@@ -66,7 +66,7 @@ def prompt_peaks(
     poll: Callable[[], None],
     progress: Callable[[float], None],
 ) -> list[Mask]:
-    """Prompt a model at places, in windows that fit objects of a size.
+    """Prompt a model at places, in windows that suit the size of the objects.
 
     Parameters
     ----------
@@ -79,18 +79,18 @@ def prompt_peaks(
     places : (K, 2) ndarray of float
         Rows and columns in pixels of the region.
     diameter : float
-        Of the objects, in pixels.
+        Diameter of the objects, in pixels.
     model : PointGrid
         The model.
     poll : callable
         Called before each batch; may raise to stop.
     progress : callable
-        Told the share done.
+        Called with the share done.
 
     Returns
     -------
     list of Mask
-        Up to three of each place, in pixels of the slice.
+        Up to three masks for each place, in pixels of the slice.
     """
     shape = (region[2] - region[0] + 1, region[3] - region[1] + 1)
     last = tiling.coarsest(shape, model.window)
@@ -111,7 +111,7 @@ def prompt_peaks(
 
 
 def masks_of_labels(plane: NDArray[np.integer], scores: NDArray[np.float64], index: tuple[int, ...]) -> list[Mask]:
-    """Return the objects of a slice as masks; `scores`: the predicted IoU of each label from 1."""
+    """Return the objects of a slice as masks; `scores` holds the predicted IoU of each label from 1."""
     out = []
     for label, part in enumerate(ndimage.find_objects(plane.astype(np.int64, copy=False)), 1):
         if part is not None:
@@ -122,18 +122,18 @@ def masks_of_labels(plane: NDArray[np.integer], scores: NDArray[np.float64], ind
 
 
 class Rating:
-    """Rates proposals by what a model thinks of them, by how they look, and by their size.
+    """Rating of proposals by the model's score, by their similarity to the examples, and by their size.
 
     Parameters
     ----------
     similarity : (M, N) ndarray of float16
-        Of each pixel of the resized region.
+        Similarity of each pixel of the resized region.
     scale : float
-        By how much the region was resized.
+        Factor by which the region was resized.
     region : tuple of int
         The region, (y0, x0, y1, x1).
     area : float
-        Of the examples, in pixels.
+        Area of the examples, in pixels.
     """
 
     def __init__(self, similarity: NDArray[np.float16], scale: float, region: Box, area: float) -> None:
@@ -143,13 +143,13 @@ class Rating:
         self._area = area
 
     def rated(self, mask: Mask) -> Mask:
-        """Return a mask whose predicted IoU is how well it matches the examples, 0 to 1."""
+        """Return a mask whose predicted IoU is replaced by its match with the examples, 0 to 1."""
         size = np.exp(-0.5 * (np.log(mask.area / self._area) / _AREAS) ** 2)
         match = mask.predicted_iou * np.sqrt(max(0.0, self._alike(mask))) * size
         return replace(mask, predicted_iou=float(np.clip(match, 0, 1)))
 
     def _alike(self, mask: Mask) -> float:
-        """Return the mean cosine of a mask's pixels."""
+        """Return the mean similarity of a mask's pixels."""
         rows, columns = np.nonzero(mask.crop)
         at = [
             np.clip(((along + first - origin + 0.5) * self._scale).astype(int), 0, side - 1)
@@ -163,25 +163,25 @@ class Rating:
 def keep_apart(
     masks: Iterable[Mask], shape: tuple[int, int], threshold: float, min_area: int
 ) -> tuple[NDArray[np.unsignedinteger], list[Mask]]:
-    """Write masks into a slice, the first ones first.
+    """Paint masks into a slice; earlier masks keep their pixels.
 
     Parameters
     ----------
     masks : iterable of Mask
-        Of one slice, the best first.
+        Masks of one slice, best first.
     shape : tuple of int
         Rows and columns of the slice.
     threshold : float
         Least predicted IoU.
     min_area : int
-        Least number of pixels that a mask has left.
+        Least number of pixels that a mask keeps.
 
     Returns
     -------
     labels : (M, N) ndarray of unsigned int
-        Mask i of the kept ones is object i + 1.
+        Kept mask i is object i + 1.
     kept : list of Mask
-        Without those of which more than half belongs to earlier ones.
+        Masks of which earlier masks cover at most half.
     """
     plane = np.zeros(shape, np.uint32)
     kept: list[Mask] = []

@@ -1,4 +1,4 @@
-"""What *Find similar* is given: examples, where to look, and the settings of each method."""
+"""Inputs of *Find similar*, and the settings of each method."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["ExemplarSettings", "FeatureSettings", "GuidedSettings", "SimilarInpu
 
 
 class SimilarInputs(Region):
-    """What to look for, and where."""
+    """Examples of objects to find or to exclude, and the slice and region to search."""
 
     examples: tuple[Example, ...] = Field(min_length=1, max_length=100)
     """Objects that show what to look for, as `Example.cut` makes them."""
@@ -26,7 +26,7 @@ class SimilarInputs(Region):
     """Objects that show what not to look for, made in the same way: what is more like these is left out."""
 
     def at_level(self, level: Level) -> Self:
-        """Return the same place and examples in pixels of a coarser level of a pyramid."""
+        """Return these inputs with region and examples in pixels of a coarser level of a pyramid."""
         coarser = (level.factors[0] * level.factors[1]) ** 0.5
         smaller = {
             name: tuple(one.model_copy(update={"pixel": one.pixel / coarser}) for one in shown)

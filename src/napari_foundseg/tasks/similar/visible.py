@@ -1,4 +1,4 @@
-"""Whether the examples of *Find similar* show anything."""
+"""Visibility of the objects in the examples of *Find similar*."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from napari_foundseg.core.pixels.noise import pixel_noise
 
 __all__ = ["notes_on_examples", "stands_out"]
 
-#: Least difference of an object from what is around it: in grey values of 255, and in deviations of the noise. Of
-#: nuclei of the Data Science Bowl 2018, 358 of 360 differ by more, of discs on bare ground 20 of 240.
+#: Least difference of an object from its surroundings: in grey values of 255, and in deviations of the noise. It is
+#: exceeded by 358 of 360 nuclei of the Data Science Bowl 2018, and by 20 of 240 discs on bare background.
 _LEAST_GREY = 3.0
 _LEAST_PER_NOISE = 0.75
-#: Ratio of the spreads of two textures that differ.
+#: Least ratio of the spreads of two textures that count as different.
 _LEAST_SPREAD = 1.6
-#: Pixels from the outline that belong to it, and up to which pixels are around the object.
+#: Distances from the outline, in pixels: up to the first they belong to it, up to the second to the surroundings.
 _OUTLINE = 2
 _AROUND = 8
-#: Pixels below which a median says nothing.
+#: Number of pixels below which a median is not reliable.
 _FEW = 9
 
 
 def stands_out(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> bool:
-    """Tell whether an object differs from what is around it: in brightness, at its outline or in texture.
+    """Tell whether an object differs from its surroundings: in brightness, at its outline or in texture.
 
     Parameters
     ----------
     rgb : (M, N, 3) ndarray of uint8
         The object and its surroundings; a difference in one channel is enough.
     mask : (M, N) ndarray of bool
-        The object. One with nothing around it counts as standing out.
+        The object. Without any surroundings, it counts as different.
     """
     around = ndimage.binary_dilation(mask, iterations=_AROUND) & ~ndimage.binary_dilation(mask, iterations=_OUTLINE)
     if np.count_nonzero(around) < _FEW:
@@ -52,7 +52,7 @@ def stands_out(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> bool:
 
 
 def notes_on_examples(shown: Sequence[tuple[NDArray[np.uint8], NDArray[np.bool_] | None]]) -> list[str]:
-    """Say which examples, picture and mask of each, show nothing that stands out; those without a mask are left out."""
+    """Return a note on examples, each a picture and a mask, that do not stand out; those without a mask are skipped."""
     faint = [n for n, (rgb, mask) in enumerate(shown, 1) if mask is not None and not stands_out(rgb, mask)]
     if not faint:
         return []
@@ -65,5 +65,5 @@ def notes_on_examples(shown: Sequence[tuple[NDArray[np.uint8], NDArray[np.bool_]
 
 
 def _spread(values: NDArray[np.float32]) -> float:
-    """Return a robust standard deviation."""
+    """Return a robust estimate of the standard deviation."""
     return float(np.median(np.abs(values - np.median(values))) / 0.6745)

@@ -1,4 +1,4 @@
-"""Tracks of labels that are there already."""
+"""Tracks of existing labels."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class TrackSettings(Settings):
 
     @property
     def rule(self) -> TrackRule:
-        """How objects are linked."""
+        """Rule by which objects are linked."""
         return TrackRule(self.max_movement, self.divisions, self.max_gap)
 
 
@@ -53,9 +53,9 @@ class FilmLabels:
         self.axes = axes
         self.spacing = dict(spacing or {})
         self.units = dict(units or {})
-        #: The file that it is in.
+        #: The file that holds it, if any.
         self.source: Path | None = None
-        #: The tracks that are known of it, with their parents.
+        #: Tracks with their parents, if the file has them.
         self.table: pd.DataFrame | None = None
         check_film(axes, tuple(data.shape))
         if np.dtype(data.dtype).kind not in "bui":
@@ -70,7 +70,7 @@ def film_labels(
     spacing: dict[str, float] | None = None,
     units: dict[str, str] | None = None,
 ) -> FilmLabels:
-    """Return the label image that an array or a file stands for; without axes, an array is TYX or TZYX."""
+    """Return the label image in an array or a file; without axes, an array is TYX or TZYX."""
     if isinstance(labels, str | Path) and is_ctc_folder(Path(labels)):
         masks, table = read_ctc(Path(labels))
         given = FilmLabels(masks, "TZYX" if len(masks.shape) == 4 else "TYX", spacing, units)
@@ -102,7 +102,7 @@ def film_labels(
 def tracked_film(
     film: FilmLabels, settings: TrackSettings, poll: Callable[[float], None] = lambda _share: None
 ) -> TrackedFilm:
-    """Track the objects of a label image; its frames are read one after the other."""
+    """Track the objects of a label image, reading one frame after the other."""
     return track_film(film.data, film.axes, film.spacing, settings.rule, poll=poll)
 
 
@@ -132,22 +132,23 @@ def track(
 ) -> Segmentation:
     """Track the objects of labels along time.
 
-    All objects of a frame are linked at once to those of the frame before, by distance, overlap and size, and by where
-    each track was going. A track that divides ends; its daughters begin in the next frame and have it as their parent.
+    All objects of a frame are linked at once to those of the frame before, by distance, overlap and size, and by the
+    movement of each track. If an object divides, its track ends. The daughters begin in the next frame, with this track
+    as their parent.
 
     Parameters
     ----------
     labels : array-like of int, or Segmentation, or str or Path
-        Objects of each frame, ``(T, Y, X)`` or ``(T, Z, Y, X)``; their ids need not go on from frame to frame. A lazy
-        array, or a file that can be read in parts, is read one frame at a time, and so is a folder of the Cell Tracking
-        Challenge. The classes and scores of a `Segmentation` are kept, and only objects of one class are linked.
+        Objects of each frame, ``(T, Y, X)`` or ``(T, Z, Y, X)``; their ids need not continue from frame to frame. A
+        lazy array, a file that can be read in parts, or a folder of the Cell Tracking Challenge is read frame by frame.
+        The classes and scores of a `Segmentation` are kept, and only objects of the same class are linked.
     axes : str, optional
-        A letter for each axis, such as ``"TYX"`` or ``"YXT"``; by default those of the file or the result, of an array
-        ``TYX`` or ``TZYX``.
+        A letter for each axis, such as ``"TYX"`` or ``"YXT"``; by default the axes of the file or the result, and for
+        an array ``TYX`` or ``TZYX``.
     spacing : dict of str to float, optional
         Size of a pixel along each axis, such as ``{"Z": 2.0, "Y": 0.5, "X": 0.5}``: distances in volumes depend on it.
     units : dict of str to str, optional
-        Unit of each, such as ``{"Y": "µm", "X": "µm"}``.
+        Unit of each size, such as ``{"Y": "µm", "X": "µm"}``.
     progress : callable
         Called with the share done (0 to 1) and a description of the current step.
     **settings
@@ -156,16 +157,16 @@ def track(
     Returns
     -------
     Segmentation
-        Labels of the same shape, whose ids are tracks from 1 on in the order in which they begin. The table has a row a
-        track: ``parent`` (0 for none), ``first_frame`` and ``last_frame``. ``provenance["tracking"]`` has the movement
-        that was looked for, and counts.
+        Labels of the same shape, whose ids are tracks from 1, in the order in which they begin. The table has a row for
+        each track, with ``parent`` (0 for none), ``first_frame`` and ``last_frame``. ``provenance["tracking"]`` has the
+        maximum movement, and counts.
 
     Raises
     ------
     AxesError
-        If there is no axis T, or one beside T, Z, Y and X.
+        If there is no axis T, or an axis other than T, Z, Y and X.
     DTypeError
-        If the labels are no whole numbers.
+        If the labels are not whole numbers.
     SettingsError
         If a setting is unknown or out of range.
     """

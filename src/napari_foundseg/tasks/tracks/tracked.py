@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 __all__ = ["TRACK_COLUMNS", "track_record", "track_segmentation", "tracked", "with_track_columns"]
 
-#: Columns that the table of tracked objects has besides those of every table; the label is the track.
+#: Columns that the table of tracked objects has in addition to those of every table; the label is the track.
 TRACK_COLUMNS = ("parent", "first_frame", "last_frame")
 _SCORES = ("predicted_iou", "stability_score")
 
 
 def tracked(found: Segmentation, axes: str, spacing: Mapping[str, float], settings: StackSettings) -> Segmentation:
-    """Return a result with tracks, where the settings ask for them; otherwise the result."""
+    """Return a result with tracks if the settings ask for them; otherwise the result itself."""
     rule = settings.track_rule
     if rule is None:
         return found
@@ -76,7 +76,7 @@ def with_track_columns(table: pd.DataFrame, tracks: Tracks) -> pd.DataFrame:
 
 
 def track_record(spots: Spots, tracks: Tracks, rule: TrackRule) -> dict[str, Any]:
-    """Return what the provenance says of tracks."""
+    """Return the provenance entry on tracks."""
     return {
         "tracks": tracks.count,
         "frames": spots.frames,
@@ -89,7 +89,7 @@ def track_record(spots: Spots, tracks: Tracks, rule: TrackRule) -> dict[str, Any
 
 
 def _why_not(axes: str) -> str:
-    """Say why the objects of an image cannot be tracked; empty where they can."""
+    """Return why the objects of an image cannot be tracked; empty if they can."""
     if "T" not in axes:
         return (
             f"Nothing was tracked: the image has no time axis (its axes are {axes}). Name the axes of a film, such as "
@@ -101,6 +101,6 @@ def _why_not(axes: str) -> str:
 
 
 def _means(values: NDArray[np.float64], tracks: Tracks) -> NDArray[np.float64]:
-    """Return the mean of the objects' values of each track."""
+    """Return the mean of the values of each track's objects, (n,)."""
     counts = np.bincount(tracks.of_spot - 1, minlength=tracks.count)
     return np.bincount(tracks.of_spot - 1, values, minlength=tracks.count) / np.maximum(counts, 1)

@@ -1,4 +1,4 @@
-"""What the provenance says of tracks, in words."""
+"""Provenance of tracks in words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["tracking_in_words"]
 
 
 def tracking_in_words(record: Mapping[str, Any]) -> list[str]:
-    """Return what a record of tracks says, a sentence each."""
+    """Return sentences about the tracks in a record."""
     if not record:
         return []
     if "why_not" in record:

@@ -1,1 +1,1 @@
-"""Images larger than a model's input: windows, embeddings, the point grid, and how results are joined."""
+"""Images larger than a model's input: windows, embeddings, the point grid, and the merging of results."""

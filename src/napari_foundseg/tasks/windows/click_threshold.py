@@ -1,4 +1,4 @@
-"""The logit at which a mask ends, moved so that clicks lie on their side of it."""
+"""Threshold of a mask's logits, moved so that each click is on its side of the outline."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ __all__ = ["click_threshold"]
 #: How far the threshold may move past a click; chosen on refined objects of `test` images
 #: (docs/developer/corrections.md).
 _FARTHEST = 2.0
-#: How far it may move past what a click means; chosen on `train` and `val`, as that this is the latest click only.
+#: How far the threshold may move past the pixel beyond the click (`_beyond`); chosen on `train` and `val`, as was the
+#: rule that only the latest click has such a pixel.
 _FARTHEST_BEYOND = 4.0
-#: By how much it moves past a click.
+#: How far the threshold moves past a click.
 _PAST = 0.3
 
-#: The value at a pixel, and 1 for one on the object.
+#: The logit at a pixel, and 1 for a pixel on the object or 0 for one outside.
 _Side = tuple[float, int]
 
 
@@ -37,15 +38,15 @@ def click_threshold(
     points : sequence of tuple of int
         Rows and columns of the clicks, the latest last.
     labels : sequence of int
-        1 for a click on the object, 0 for one beside it.
+        1 for a click on the object, 0 for a click outside it.
     outline : (M, N) ndarray of bool, optional
-        The mask that the clicks correct. What is wrong with it goes on beyond the latest click as far as the click is
-        from its border: a click is made somewhere in the middle of what is wrong.
+        The mask that the clicks correct. Users click near the middle of an error, so the error is assumed to extend
+        beyond the latest click as far as the click is from the border of the mask.
 
     Returns
     -------
     float
-        0 where all clicks lie on their side of it. Where no threshold suits all of them, the latest click counts.
+        0 if all clicks are on the right side of that. If no threshold suits all clicks, the latest one counts.
     """
     clicked = [(float(logits[point]), label) for point, label in zip(points, labels, strict=True)]
     farthest = _FARTHEST
@@ -68,14 +69,14 @@ def click_threshold(
 
 
 def _sides(values: Sequence[_Side]) -> tuple[float, float]:
-    """Return the least value on the object and the largest beside it."""
+    """Return the least value on the object and the largest value outside it."""
     above = min((value for value, label in values if label), default=np.inf)
     below = max((value for value, label in values if not label), default=-np.inf)
     return above, below
 
 
 def _beyond(outline: NDArray[np.bool_], point: tuple[int, int], label: int) -> tuple[int, int] | None:
-    """Return the pixel as far behind a click that corrects an outline as the click is from the border, if any."""
+    """Return the pixel beyond a click, twice as far from the outline as the click; None if there is none."""
     from scipy import ndimage
 
     wrong = outline != (label == 1)

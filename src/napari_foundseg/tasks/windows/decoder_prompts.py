@@ -1,8 +1,8 @@
-"""Masks of prompts that an instance decoder's maps give: micro-sam's automatic prompt generation (APG).
+"""Masks of clicks that are placed by an instance decoder's maps: micro-sam's automatic prompt generation (APG).
 
-Archit et al., arXiv 2603.17845. Each connected part that lies deep enough in the maps gets one click at its place
-farthest from its own border; each click is decoded to one mask in the window that suits the object, and a coarser one
-where the mask reaches a side of the window. Which masks are kept is decided without a model (`kept_masks`).
+See Archit et al., arXiv 2603.17845. Each connected part that is deep enough in the maps gets one click, at the pixel
+farthest from its border. Each click is decoded to one mask, in the window that suits the object; if the mask reaches a
+side of the window, in a coarser one. `kept_masks` chooses the masks without a model.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["kept_masks", "prompt_points", "prompted_masks"]
 
-#: Clicks decoded at once.
+#: Number of clicks that are decoded at once.
 _BATCH = 32
 
 
@@ -39,23 +39,23 @@ def prompt_points(
     boundary_threshold: float,
     centre_smoothing: float = 0.0,
 ) -> tuple[NDArray[np.int64], list[Box]]:
-    """Return a click for each connected part of the maps that lies deep enough, and the part's box.
+    """Return a click for each connected part of the maps that is deep enough, and the part's box.
 
     Parameters
     ----------
     maps : (3, M, N) ndarray of float
         Foreground, centre distance and boundary distance, 0 to 1.
     foreground_threshold : float
-        Least foreground of a part.
+        Least foreground of a part's pixels.
     centre_threshold, boundary_threshold : float
-        Distances that a part's pixels are below.
+        Upper limits of both distances of a part's pixels.
     centre_smoothing : float
-        Standard deviation in pixels by which both distances are smoothed before.
+        Standard deviation, in pixels, of the smoothing of both distances before.
 
     Returns
     -------
     points : (K, 2) ndarray of int
-        Row and column of the pixel of each part that is farthest from the part's border and from the picture's.
+        Row and column of a pixel for each part, the farthest from the borders of the part and of the picture.
     boxes : list of tuple of int
         First and last row and column of each part.
     """
@@ -79,7 +79,7 @@ def prompt_points(
 
 
 def _avoid_edges(depth: NDArray[Any], start: Sequence[int], shape: tuple[int, ...]) -> None:
-    """Make pixels near the picture's edge as shallow as their distance to it, but keep them inside the part."""
+    """Limit the depth of pixels near the picture's edge to their distance from it; inside the part it stays above 0."""
     for axis in (0, 1):
         at = np.arange(depth.shape[axis]) + start[axis]
         to_edge = np.minimum(at, shape[axis] - 1 - at) + 1e-3
@@ -98,7 +98,7 @@ def prompted_masks(
     *,
     tile: bool = True,
 ) -> list[Mask]:
-    """Decode one mask for each click.
+    """Decode one mask for each click, at a coarser scale if the mask reaches a side of its window.
 
     Parameters
     ----------
@@ -111,20 +111,20 @@ def prompted_masks(
     points : (K, 2) ndarray of int
         Clicks, in pixels of the region.
     boxes : sequence of tuple of int
-        Box of what each click stands for, in pixels of the region.
+        Box of the part of each click, in pixels of the region.
     model : Promptable
         The model.
     poll : callable
         Called before each batch of clicks; may raise to stop.
     progress : callable
-        Told the share done.
+        Called with the share done, 0 to 1.
     tile : bool
-        False shows the model the whole region at once.
+        False to show the model the whole region at once.
 
     Returns
     -------
     list of Mask
-        In pixels of the slice, those that have any.
+        Masks in pixels of the slice, without empty ones.
     """
     shape = (region[2] - region[0] + 1, region[3] - region[1] + 1)
     last = tiling.coarsest(shape, model.window)
@@ -178,19 +178,19 @@ def _by_window(
 
 
 def kept_masks(masks: Sequence[Mask], settings: PromptsSettings) -> list[Mask]:
-    """Return the masks of a slice that are large and certain enough, the best of those that are nearly equal.
+    """Return the masks of a slice that are large and certain enough; of masks that overlap too much, only the best.
 
     Parameters
     ----------
     masks : sequence of Mask
-        Raw ones of a slice.
+        The masks of a slice.
     settings : PromptsSettings
         The thresholds.
 
     Returns
     -------
     list of Mask
-        The best first.
+        The masks to keep, best first.
     """
     enough = [m for m in masks if m.area > settings.min_area and m.predicted_iou >= settings.pred_iou_thresh]
     scores = [m.predicted_iou * m.stability_score for m in enough]

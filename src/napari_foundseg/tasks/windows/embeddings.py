@@ -1,12 +1,12 @@
-"""Encoded windows, in memory and on the disk: the only cache of its kind, for clicks, automatic masks and batches.
+"""Encoded windows, in memory and on disk: the only cache of its kind, for clicks, automatic masks and batches.
 
-The key is what the encoder saw: the model's weights and preprocessing, and the window's 8-bit pixels. So nothing is
-ever stale, a changed slice re-encodes only itself, and equal pixels are encoded once, whichever layer or file they come
-from, in whichever process.
+The key is the input of the encoder: the model's weights and preprocessing, and the window's 8-bit pixels. So no entry
+is ever stale, and a changed slice re-encodes only itself. Equal pixels are encoded once, whatever layer, file or
+process they come from.
 
-On the disk features are float16. So that a result does not depend on whether they were read or made, they are rounded
-when they are made. Models whose encoder takes milliseconds keep float32, and exactly what the reference gives. Writing
-is done behind, on a thread of its own.
+Features on disk are float16. They are rounded as soon as they are made, so that results do not depend on whether they
+were read or made. Models whose encoder takes milliseconds keep float32, which is exactly the output of the reference. A
+background thread writes the files.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from napari_foundseg.tasks.windows import tiling
 
 __all__ = ["disk_cache", "embedding", "encode_ahead", "flush", "windows_of"]
 
-#: Bytes of encoded windows that are kept in memory; the least recently used go first.
+#: Bytes of encoded windows that are kept in memory; the least recently used are removed first.
 LIMIT = 512 << 20
-#: Bytes that may wait to be written; what comes beyond is kept in memory only.
+#: Bytes that may wait to be written; further windows are kept in memory only.
 _WAITING = 256 << 20
 
 _kept: OrderedDict[tuple[str, str, bytes], Embedding] = OrderedDict()
@@ -44,7 +44,7 @@ _waiting = [0]
 
 
 def embedding(model: Encoder, rgb: NDArray[np.uint8]) -> Embedding:
-    """Return a picture's embedding, encoding it only if it is not kept.
+    """Return a picture's embedding; encode the picture only if no cache has it.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def encode_ahead(
     progress: Progress = lambda _share, _words: None,
     poll: Callable[[], None] = lambda: None,
 ) -> int:
-    """Encode every window of slices that a click may be looked at in first, so that no click waits for it.
+    """Encode every window of slices in which a click may be decoded first, so that no click waits for the encoder.
 
     Parameters
     ----------
@@ -91,14 +91,14 @@ def encode_ahead(
     indices : sequence of tuple of int, optional
         The slices; all by default.
     progress : callable
-        Told the share done and words.
+        Called with the share done and a text.
     poll : callable
-        Called before each window; may raise to stop. What is encoded by then stays.
+        Called before each window; may raise to stop. Windows that are encoded by then are kept.
 
     Returns
     -------
     int
-        How many windows there are.
+        Number of windows.
     """
     planes = list(image.indices()) if indices is None else indices
     jobs = [(index, window) for index in planes for window in windows_of(image.plane_shape, model.window)]
@@ -111,7 +111,7 @@ def encode_ahead(
 
 
 def windows_of(shape: tuple[int, int], window: int) -> list[tuple[int, int, int, int]]:
-    """Return the windows in which clicks of a slice are first looked at, and the one that holds all of it.
+    """Return the windows in which clicks on a slice are first decoded, and the window that holds the whole slice.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def windows_of(shape: tuple[int, int], window: int) -> list[tuple[int, int, int,
     Returns
     -------
     list of tuple of int
-        (y0, x0, y1, x1), both ends included.
+        (y0, x0, y1, x1), both ends included, sorted.
     """
     last = tiling.coarsest(shape, window)
     side = tiling.side(window, min(0, last))
@@ -138,12 +138,12 @@ def windows_of(shape: tuple[int, int], window: int) -> list[tuple[int, int, int,
 
 
 def flush() -> None:
-    """Wait until what is to be kept is on the disk."""
+    """Wait until all encoded windows that are waiting have been written to disk."""
     _writer.submit(lambda: None).result()
 
 
 def disk_cache() -> DiskCache | None:
-    """Return the folder of encoded windows; None where the user wants none (a size of 0)."""
+    """Return the cache of encoded windows on disk; None if the user disabled it with a size of 0."""
     limit = preferences().cache_gb
     return _disk(folders.cache() / "embeddings", int(limit * 1e9)) if limit > 0 else None
 
@@ -154,7 +154,7 @@ def _disk(folder: Path, limit: int) -> DiskCache:
 
 
 def _entry(key: str, model: StorableEmbeddings, digest: bytes) -> str:
-    """Return the name of an embedding's file."""
+    """Return the name of an embedding's file in the cache."""
     what = f"{key}|{model.preprocessing}|{model.stored_as}".encode()
     return hashlib.blake2b(what + digest, digest_size=20).hexdigest()
 
@@ -178,7 +178,7 @@ def _encoded(model: Encoder, rgb: NDArray[np.uint8], digest: bytes) -> Embedding
         with _lock:
             _waiting[0] += len(data)
         _writer.submit(_write, disk, _entry(model.key, model, digest), data)
-    # As another process will read it.
+    # Return the rounded embedding that another process will read from disk.
     same: Embedding = encoded if model.stored_as == "float32" else model.unpacked(data)
     return same
 

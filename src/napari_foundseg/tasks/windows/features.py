@@ -1,4 +1,4 @@
-"""Dense features of images of any size: windows that overlap, kept in the one cache, and back to pixels."""
+"""Dense features of images of any size: cached features of overlapping windows, and their interpolation to pixels."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from napari_foundseg.tasks.windows.embeddings import embedding
 __all__ = ["enlarged", "feature_rgb", "feature_windows", "features_of"]
 
 
-#: What is kept of a model; the number goes up when features of the same weights become others.
+#: Kind of the cached data; increase the number when the same weights give other features.
 _KIND = "#features2"
 
 
 class _Encoder:
-    """A feature extractor as the cache of embeddings takes it."""
+    """Adapter that lets the cache of embeddings hold features."""
 
     def __init__(self, model: FeatureExtractor) -> None:
         self._model = model
@@ -38,7 +38,7 @@ class _Encoder:
 
 
 def features_of(model: FeatureExtractor, rgb: NDArray[np.uint8], context: int = 0) -> NDArray[np.float32]:
-    """Return the features of a picture, computing them only if they are not kept.
+    """Return the features of a picture; compute them only if no cache has them.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def features_of(model: FeatureExtractor, rgb: NDArray[np.uint8], context: int = 
     Returns
     -------
     (D, H, W) ndarray of float32
-        A cell every `feature_stride` pixels.
+        One cell for every `feature_stride` pixels.
     """
     found: Any = embedding(_Encoder(model), rgb)
     return local_mean(found, 2 * (context // (2 * model.feature_stride)) + 1)
@@ -68,12 +68,12 @@ def feature_windows(shape: tuple[int, int], model: FeatureExtractor, context: in
     model : FeatureExtractor
         The model.
     context : int
-        As for `features_of`.
+        Averaging square, as in `features_of`.
 
     Returns
     -------
     iterator of tuple
-        As `tiling.cover`.
+        Windows and their cores, as from `tiling.cover`.
     """
     most = model.features_window
     overlap = min(2 * model.feature_margin + context, most // 2)
@@ -82,14 +82,14 @@ def feature_windows(shape: tuple[int, int], model: FeatureExtractor, context: in
 
 
 def enlarged(cells: NDArray[Any], model: FeatureExtractor, shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Bring a map of cells to pixels, bilinear between the pixels on which the cells lie.
+    """Interpolate a map of cells to pixels, bilinear between the pixels at the centres of cells.
 
     Parameters
     ----------
     cells : (K, H, W) ndarray of float
-        Of a window.
+        Map of a window.
     model : FeatureExtractor
-        Whose cells they are.
+        Model that made the cells.
     shape : tuple of int
         Rows and columns of the window.
 
@@ -115,7 +115,7 @@ def feature_rgb(
     context: int = 0,
     poll: Callable[[], None] = lambda: None,
 ) -> NDArray[np.uint8]:
-    """Show what a model sees in a slice: the first three principal components of its features as colours.
+    """Return the first three principal components of a slice's features as colours, to show what a model sees.
 
     Parameters
     ----------
@@ -126,14 +126,14 @@ def feature_rgb(
     index : tuple of int
         The slice.
     context : int
-        As for `features_of`.
+        Averaging square, as in `features_of`.
     poll : callable
         Called before each window; may raise to stop.
 
     Returns
     -------
     (M, N, 3) ndarray of uint8
-        Of the slice's size.
+        Picture of the slice's size.
     """
     from napari_foundseg.core.clusters.feature_colours import principal_axes
 

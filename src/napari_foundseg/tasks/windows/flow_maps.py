@@ -1,8 +1,8 @@
-"""Maps of models of Cellpose's kind for a region of a slice, and the objects that are made of them.
+"""Maps of Cellpose-like models for a region of a slice, and the objects made from them.
 
-The picture is prepared as cellpose 4 does it: the 1st and 99th percentile of each channel become 0 and 1 without
-cutting what is beyond, channels without contrast and absent ones are 0, and with a diameter it is resized so that
-objects have 30 pixels. Where limits of grey values were chosen, these are 0 and 1 instead.
+The picture is prepared as in cellpose 4. The 1st and 99th percentile of each channel become 0 and 1, without clipping
+values beyond them. Channels that are missing or without contrast are 0. With a diameter, the picture is resized so that
+objects have 30 pixels. If the user chose limits of grey values, these become 0 and 1 instead.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
 
 __all__ = ["decode_flows", "flow_objects", "flow_picture", "flow_scale"]
 
-#: Diameter of objects that the networks know best, in pixels.
+#: Diameter, in pixels, of objects for which the networks work best.
 BEST_DIAMETER = 30.0
 #: Percentiles of each channel that become 0 and 1.
 _PERCENTILES = (1.0, 99.0)
-#: Least difference between them, in units of the image, of a channel that has contrast.
+#: Least difference of the percentiles, in units of the image, for which a channel has contrast.
 _LEAST_CONTRAST = 1e-3
-#: Numbers of a channel from which on percentiles are those of a sample, and pixels of its sides then, at least.
+#: Number of pixels from which percentiles are computed on a sample, and the least number of pixels along its sides.
 _SAMPLED = 224**3
 _SAMPLE_SIDE = 224
 
 
 def flow_scale(diameter: float | None) -> float:
-    """Return by how much to resize a picture so that its objects have the size that the networks know best."""
+    """Return the factor by which to resize a picture so that its objects have `BEST_DIAMETER`; 1 without a diameter."""
     return 1.0 if diameter is None else BEST_DIAMETER / diameter
 
 
 def flow_picture(image: Image, index: tuple[int, ...], region: Box) -> NDArray[np.float32]:
-    """Return a region of a slice as models of Cellpose's kind take it.
+    """Return a region of a slice as Cellpose-like models take it.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def flow_picture(image: Image, index: tuple[int, ...], region: Box) -> NDArray[n
     Returns
     -------
     (M, N, C) ndarray of float32
-        Of the channels that the image has chosen; percentiles are those of the whole slice.
+        The chosen channels of the image; percentiles are those of the whole slice.
     """
     if not isinstance(image.normalisation, Percentile | None):
         rgb = tiling.part(image.rgb(index).transpose(2, 0, 1), region).transpose(1, 2, 0)
@@ -94,7 +94,7 @@ def decode_flows(
     *,
     tile: bool = True,
 ) -> NDArray[np.float16]:
-    """Decode the maps of a region.
+    """Decode the flow maps of a region.
 
     Parameters
     ----------
@@ -107,21 +107,21 @@ def decode_flows(
     model : FlowDecoding
         The model.
     diameter : float or None
-        Of the objects, in pixels; None leaves the picture as it is.
+        Diameter of the objects, in pixels; None does not resize the picture.
     poll : callable
         Called before each batch of tiles; may raise to stop.
     tile : bool
-        False shrinks the whole region to the model's window.
+        False to shrink the whole region to the model's window.
 
     Returns
     -------
     (3, M, N) ndarray of float16
-        As `FlowDecoding.flow_maps`, of the region's pixels.
+        As `FlowDecoding.flow_maps`, one value for each pixel of the region.
 
     Raises
     ------
     SettingsError
-        If nothing is left of the picture at the size that the diameter asks for.
+        If the diameter would shrink the picture to less than one pixel.
     """
     picture = flow_picture(image, index, region)
     shape = picture.shape[:2]
@@ -139,7 +139,7 @@ def decode_flows(
 
 
 def _resized(picture: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Return a picture (M, N, C) of another size: linear between the centres of pixels, without smoothing."""
+    """Return a picture (M, N, C) resized by linear interpolation between the centres of pixels, without smoothing."""
     for axis in (0, 1):
         old, new = picture.shape[axis], shape[axis]
         if old == new:
@@ -155,25 +155,25 @@ def _resized(picture: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np
 def flow_objects(
     maps: NDArray[Any], settings: FlowsSettings, around: Box, region: Box, diameter: float | None
 ) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Make the objects of maps of the box `around` a region, and cut out the region.
+    """Make objects from the maps of the box `around` a region, and crop them to the region.
 
     Parameters
     ----------
     maps : (3, M, N) ndarray of float
-        As `decode_flows` gives them.
+        Maps from `decode_flows`.
     settings : FlowsSettings
         The thresholds.
     around, region : tuple of int
-        First and last row and column of the maps and of the region in it.
+        First and last row and column of the maps, and of the region inside them.
     diameter : float or None
-        As for `decode_flows`.
+        Diameter of the objects, as in `decode_flows`.
 
     Returns
     -------
     labels : (M, N) ndarray of uint16 or wider
-        Of the region.
+        Objects of the region.
     scores : (2, n) ndarray of float
-        Mean probability of each object's pixels, and 1 less the error of its flows.
+        Mean probability of each object's pixels, and 1 minus the error of its flows.
     """
     from scipy import ndimage
 

@@ -1,9 +1,9 @@
-"""Heat maps of pictures of any size: windows of several scales, blended so that none has a seam.
+"""Heat maps of pictures of any size: windows of several scales, blended so that there are no seams.
 
-A window is seen by the model as one small square (352 pixels for CLIPSeg). The coarsest scale shows it the whole
-picture; each further one halves the windows, down to the model's own resolution, and finds smaller things. Within a
-scale neighbouring windows overlap by half and are weighted by how central a pixel lies in each, so that no window ends
-abruptly; scales are averaged.
+The model sees a window as one small square (352 pixels for CLIPSeg). The coarsest scale shows it the whole picture.
+Each further scale halves the windows, down to the model's own resolution, and finds smaller things. Within a scale,
+neighbouring windows overlap by half. A pixel's weight in a window falls towards the sides, so that no window ends
+abruptly. The scales are averaged.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def scales(shape: tuple[int, int], window: int, most: int) -> list[tuple[int, in
     window : int
         Side of the square that the model sees.
     most : int
-        The most scales.
+        Maximum number of scales.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def blended_maps(
     *,
     most_scales: int,
 ) -> NDArray[np.float16]:
-    """Draw the heat map of each prompt.
+    """Return the heat map of each prompt, averaged over the scales.
 
     Parameters
     ----------
@@ -69,13 +69,13 @@ def blended_maps(
     model : TextMaps
         The model.
     prompts : sequence of str or (P, Q, 3) ndarray of uint8
-        What is looked for.
+        Words, or pictures of examples, to look for.
     poll : callable
         Called before each window; may raise to stop.
     share : callable
-        Told the share of windows done.
+        Called with the share of windows done.
     most_scales : int
-        1 shows the model the whole picture only.
+        Maximum number of scales; 1 shows the model only the whole picture.
 
     Returns
     -------
@@ -98,14 +98,14 @@ def blended_maps(
             tiling.part(mean, box)[:] += maps * (own / tiling.part(weights, box) / len(levels))
             done += 1
             share(done / total)
-    # Sums of weights may end a hair above 1.
+    # Rounding can make the weighted sum slightly larger than 1.
     return np.clip(mean, 0, 1, out=mean).astype(np.float16)
 
 
 def _answers(
     model: TextMaps, prompts: Sequence[str | NDArray[np.uint8]]
 ) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-    """Return what draws the maps of a window; of windows of one colour, as of a blank slide, it asks the model once."""
+    """Return a function that makes the maps of a window; windows of a single colour are computed once per colour."""
     flat: dict[bytes, NDArray[np.float32]] = {}
 
     def ask(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -121,7 +121,7 @@ def _answers(
 
 
 def _overlapping(shape: tuple[int, int], sides: tuple[int, int]) -> Iterator[tuple[Box, NDArray[np.float32]]]:
-    """Yield windows that overlap by half, and the weight of each pixel in them."""
+    """Yield windows that overlap by half, and the weights of their pixels, (M, N)."""
     for box, _ in tiling.cover(shape, sides, min(sides) // 2):
         rows = _ramp(box[0], box[2], shape[0])
         columns = _ramp(box[1], box[3], shape[1])
@@ -129,7 +129,7 @@ def _overlapping(shape: tuple[int, int], sides: tuple[int, int]) -> Iterator[tup
 
 
 def _ramp(first: int, last: int, n: int) -> NDArray[np.float32]:
-    """Return weights that fall towards those ends of a window at which the picture goes on."""
+    """Return weights that fall towards the ends of a window, except at ends of the picture."""
     place = np.arange(first, last + 1, dtype=np.float32)
     side = last - first + 1
     low = np.full(side, np.inf, np.float32) if first == 0 else place - first + 0.5

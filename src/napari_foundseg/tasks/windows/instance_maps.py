@@ -1,8 +1,8 @@
-"""The maps of an instance decoder, of images of any size.
+"""Maps of an instance decoder for images of any size.
 
-Large images are decoded in overlapping windows and each pixel is taken from the window in which it lies most central.
-A picture can be shrunk or enlarged for the model, smoothed and sharpened; at which size objects are seen best is found
-in `tasks.windows.sizes`.
+Large images are decoded in overlapping windows, and each pixel is taken from the window in which it is most central. A
+picture can be resized, smoothed and sharpened for the model. `tasks.windows.sizes` finds the size at which the model
+sees objects best.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ from napari_foundseg.tasks.windows.embeddings import embedding
 
 __all__ = ["decode_maps", "map_windows", "resized_maps", "scale_for", "seen_window"]
 
-#: Diameter in pixels at which a model of ours sees objects best.
+#: Diameter, in pixels, of objects for which the built-in models work best.
 BEST_DIAMETER = 30.0
 #: Least and largest factor by which pictures are resized.
 SCALES = (1 / 16, 4.0)
-#: Side of a picture that is decoded whole, whatever the memory.
+#: Side of a picture that is never halved, even if memory runs out.
 _WHOLE = 128
-#: Pixels that neighbouring windows share, as the model sees them.
+#: Pixels by which neighbouring windows overlap, in the resized picture.
 _OVERLAP = 64
-#: Pixels around a window that are read too, so that resizing and smoothing see what is beyond.
+#: Pixels that are read around a window, so that resizing and smoothing have neighbours at its sides.
 _MARGIN = 2
 
 
 def scale_for(diameter: float | None) -> float:
-    """Return by how much to resize a picture so that its objects have the size that the model knows best.
+    """Return the factor by which to resize a picture so that its objects have `BEST_DIAMETER`, limited to `SCALES`.
 
     Parameters
     ----------
     diameter : float or None
-        Of the objects, in pixels; None leaves the picture as it is.
+        Diameter of the objects, in pixels; None does not resize the picture.
 
     Returns
     -------
     float
-        Below 1 shrinks.
+        The factor; a value below 1 shrinks the picture.
     """
     return 1.0 if diameter is None else float(np.clip(BEST_DIAMETER / diameter, *SCALES))
 
@@ -64,7 +64,7 @@ def map_windows(shape: tuple[int, int], model: InstanceDecoding) -> Iterator[tup
     Returns
     -------
     iterator of tuple
-        As `tiling.cover`.
+        Windows and their cores, as from `tiling.cover`.
     """
     most = max(32, model.maps_window // 32 * 32)
     overlap = min(_OVERLAP, most // 4)
@@ -99,11 +99,11 @@ def decode_maps(
     poll : callable
         Called before each window; may raise to stop.
     progress : callable
-        Told the share of windows done.
+        Called with the share of windows done.
     tile : bool
-        False hands the whole region to the model at once.
+        False to pass the whole region to the model at once.
     scale : float
-        By how much to resize the picture for the model.
+        Factor by which to resize the picture for the model.
     smoothing : float
         Standard deviation, in pixels of the resized picture, of a Gaussian filter against noise.
     sharpening : float
@@ -112,8 +112,8 @@ def decode_maps(
     Returns
     -------
     (3, M, N) ndarray of float16
-        Foreground, centre distance and boundary distance of the region's pixels, `scale` times as many along each side
-        (see `resized_maps`).
+        Foreground, centre distance and boundary distance of the region. M and N are the sides of the region times
+        `scale` (see `resized_maps`).
     """
     rows, columns = region[2] - region[0] + 1, region[3] - region[1] + 1
     shape = max(1, round(rows * scale)), max(1, round(columns * scale))
@@ -129,19 +129,19 @@ def decode_maps(
 
 
 def resized_maps(maps: NDArray[np.float16], shape: tuple[int, int]) -> NDArray[np.float16]:
-    """Bring maps to the pixels of a picture.
+    """Resize maps to the pixels of a picture.
 
     Parameters
     ----------
     maps : (3, M, N) ndarray of float16
-        As `decode_maps` gives them.
+        Maps from `decode_maps`.
     shape : tuple of int
         Rows and columns of the picture.
 
     Returns
     -------
     (3, *shape) ndarray of float16
-        The maps themselves where they have this shape.
+        The same array if it has this shape already.
     """
     from PIL.Image import Resampling, fromarray
 
@@ -188,7 +188,7 @@ def seen_window(
     rgb = image.rgb(index, tiling.shifted(box, region[:2]))
     part = (first[1] - start[1], first[0] - start[0], last[1] - start[1], last[0] - start[0])
     size = window[3] - window[1] + 1, window[2] - window[0] + 1
-    # A copy: torch warns of arrays that cannot be written to, such as Pillow's.
+    # Copy: torch warns about read-only arrays, such as those of Pillow.
     return np.array(fromarray(rgb).resize(size, Resampling.BILINEAR, box=part))
 
 
@@ -199,17 +199,17 @@ def _smoothed(rgb: NDArray[np.uint8], sigma: float) -> NDArray[np.uint8]:
 
 
 def _maps(rgb: NDArray[np.uint8], model: InstanceDecoding) -> NDArray[np.float32]:
-    """Decode maps; in halves if memory runs out."""
+    """Decode maps, in two halves if memory runs out."""
     fallbacks = fallbacks_of(model)
 
     def whole(_batch: int) -> NDArray[np.float32]:
         if isinstance(model, EmbeddingMaps):
-            # Prompts may have encoded the window already.
+            # The embedding may be cached, because prompts use it as well.
             return model.maps_of(embedding(model, rgb))
         return model.instance_maps(rgb)
 
     def to_cpu() -> bool:
-        # Only when the window cannot be halved any further.
+        # The last resort, when the window cannot be halved any further.
         return _is_small(rgb) and isinstance(model, MemoryRescue) and model.to_cpu()
 
     try:
@@ -226,7 +226,7 @@ def _is_small(rgb: NDArray[np.uint8]) -> bool:
 
 
 def _in_halves(rgb: NDArray[np.uint8], model: InstanceDecoding) -> NDArray[np.float32]:
-    """Decode the two halves of a picture, each with some of the other."""
+    """Decode the two halves of a picture, with an overlap, and join the maps."""
     axis = int(rgb.shape[1] > rgb.shape[0])
     n = rgb.shape[axis]
     middle = rgb.shape[axis] // 2

@@ -1,6 +1,6 @@
-"""Looks of a model at prompts: which window is decoded for which prompt, from level to level.
+"""Looks at prompts: which window a model decodes for which prompt, from level to level.
 
-`tasks.windows.looks` says which further levels are worth it and which mask is taken.
+`tasks.windows.looks` decides which further levels are worthwhile and which mask is taken.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Output = Literal["auto", "best of three", "single"]
 
 @dataclass(frozen=True, eq=False)
 class _Target:
-    """One prompt, the slice it lies in, and the level at which it is looked at."""
+    """A prompt, its slice, and the level at which it is decoded."""
 
     label: int
     index: tuple[int, ...]
@@ -40,7 +40,7 @@ class _Target:
 
     @property
     def extent(self) -> tuple[float, float, float, float]:
-        """Least and largest row and column of all that the prompt shows."""
+        """Least and largest row and column of the points, the box and the mask of the prompt."""
         corners = [list(point) for point in self.prompt.points]
         if self.prompt.box is not None:
             corners += [list(self.prompt.box[:2]), list(self.prompt.box[2:])]
@@ -52,12 +52,12 @@ class _Target:
 
     @property
     def by_clicks(self) -> bool:
-        """Whether points are all there is."""
+        """Whether the prompt has points only."""
         return _by_clicks(self.prompt)
 
     @property
     def starts_with_a_click(self) -> bool:
-        """Whether clicks are all there is, the first on the object."""
+        """Whether the prompt has points only, the first of them on the object."""
         return self.by_clicks and (self.prompt.labels or (0,))[0] == 1
 
 
@@ -65,14 +65,14 @@ def _by_clicks(prompt: Prompt) -> bool:
     return prompt.box is None and prompt.mask is None
 
 
-#: Sides of the picture that the mask of an object reaches at most where the picture is shrunk below the window.
+#: Most sides of the picture that the mask of an object may reach if the picture is shrunk below the window.
 _MOST_SIDES = 2
 #: A slice, a window in it, and the level.
 _Place = tuple[tuple[int, ...], Box, int]
 
 
 class Looking:
-    """Looks at prompts of an image, from level to level until no further one is worth it.
+    """Decoder of the prompts of an image, from level to level until no further level is worthwhile.
 
     Parameters
     ----------
@@ -81,9 +81,9 @@ class Looking:
     model : Promptable
         The model.
     poll : callable
-        Told the share done before each window is decoded; may raise to stop.
+        Called with the share done before each window is decoded; may raise to stop.
     tile : bool
-        Whether objects are looked at in windows of several levels; else in one that holds the whole slice.
+        Whether objects are decoded in windows of several levels; otherwise in one that holds the whole slice.
     output : str
         Which of the model's masks to take.
     """
@@ -102,23 +102,23 @@ class Looking:
         self._quick = tile and model.window <= tiling.QUICK
 
     def at(self, prompts: Sequence[Prompt]) -> list[list[Look]]:
-        """Return the looks at each prompt, the one to take first."""
+        """Return the looks at each prompt; the first is the one to take."""
         targets = [self._first(i, prompt) for i, prompt in enumerate(prompts, 1)]
         found = self._looks(self._at_level_of_first_click(targets))
         self._centre(targets, found)
         return [found[target.label] for target in targets]
 
     def wants_several(self, prompt: Prompt) -> bool:
-        """Tell whether the model is to propose several masks."""
+        """Tell whether the model should propose several masks for a prompt."""
         one_click = len(prompt.points) == 1 and _by_clicks(prompt)
         return self._output == "best of three" or (self._output == "auto" and one_click)
 
     def scale(self, level: int) -> float:
-        """Return how many pixels of the model's window one of the image is at a level."""
+        """Return the factor by which the image is resized for the model at a level."""
         return self._model.window / tiling.covered(self._shape, self._model.window, level)
 
     def _first(self, label: int, prompt: Prompt) -> _Target:
-        """Choose the level at which a prompt is first looked at."""
+        """Return a prompt with its slice and the level at which to decode it first."""
         index, flat = prompt.in_plane(self._image.shape, self._image.label_axes)
         target = _Target(label, index, flat, self._coarsest)
         if not self._tile:
@@ -128,14 +128,14 @@ class Looking:
         return self._holding(target, tiling.box_level(target.extent, self._shape, self._model.window))
 
     def _at_level_of_first_click(self, targets: Sequence[_Target]) -> list[_Target]:
-        """Return targets of several clicks at the level that the first click chose, so that no further click jumps."""
+        """Return the targets, those of several clicks at the level of the first click: later ones do not change it."""
         several = [t for t in targets if self._quick and t.starts_with_a_click and len(t.prompt.points) > 1]
         found = self._looks([replace(t, prompt=Prompt(t.prompt.points[:1], [1])) for t in several])
         levels = {label: looks[0].level for label, looks in found.items()}
         return [self._holding(t, levels[t.label]) if t.label in levels else t for t in targets]
 
     def _looks(self, targets: Sequence[_Target]) -> dict[int, list[Look]]:
-        """Return the looks at each target by its label, the one to take first."""
+        """Return the looks at each target by label; the first is the one to take."""
         found: dict[int, list[Look]] = {}
         looked = {(target.label, target.level) for target in targets}
         count = len(targets)
@@ -154,7 +154,7 @@ class Looking:
         return found
 
     def _centre(self, targets: Sequence[_Target], found: Mapping[int, list[Look]]) -> None:
-        """Decode masks of clicks that could be better again, as if the first had been in the middle of its mask."""
+        """Decode masks of clicks again if they could be better, with a first click in the middle of the mask."""
         clicks = {target.label: target for target in targets}
         groups: dict[_Place, list[_Target]] = defaultdict(list)
         for target in targets:
@@ -174,7 +174,7 @@ class Looking:
                     looks[0] = look
 
     def _further(self, target: _Target, look: Look, taken: bool) -> list[int]:
-        """Return the levels at which to look again at a prompt."""
+        """Return the levels at which to decode a prompt again."""
         if not self._tile or not (look.cut or target.by_clicks):
             return []
         levels = []
@@ -186,7 +186,7 @@ class Looking:
         return levels
 
     def _holding(self, target: _Target, level: int) -> _Target:
-        """Return a target at `level`, or at the next at which one window holds all that the prompt shows."""
+        """Return the target at `level`, or at the next level at which one window holds the whole prompt."""
         window = self._model.window
         while level < self._coarsest and self._window(target.extent, tiling.side(window, level)) is None:
             level += 1
@@ -252,13 +252,13 @@ class Looking:
         )
 
     def _wants_others(self, target: _Target, mask: Mask) -> bool:
-        """Tell whether several clicks gave a single mask that disobeys one of them."""
+        """Tell whether several clicks gave a single mask that disobeys one of them, so that other masks are needed."""
         several = target.by_clicks and len(target.prompt.points) > 1
         return self._tile and self._output == "auto" and several and disobeyed(mask, target.prompt) > 0
 
 
 def _ranked(found: Candidates, window: Box, target: _Target, obeys: bool = False) -> list[Mask]:
-    """Return masks, the most trusted first; `obeys`: clicks that correct an outline move its threshold."""
+    """Return the candidates as masks, best first; if `obeys`, clicks that correct an outline move its threshold."""
     points = [(round(y) - window[0], round(x) - window[1]) for y, x in target.prompt.points]
     outline = target.prompt.mask if obeys and points else None
 
@@ -281,7 +281,7 @@ def _ranked(found: Candidates, window: Box, target: _Target, obeys: bool = False
 
 
 def _moved(prompt: Prompt, window: Box) -> Prompt:
-    """Return a prompt in the pixels of a window."""
+    """Return a prompt in pixels of a window."""
     y, x, _, _ = window
     points = [(py - y, px - x) for py, px in prompt.points]
     box = None if prompt.box is None else [v - o for v, o in zip(prompt.box, (y, x, y, x), strict=True)]

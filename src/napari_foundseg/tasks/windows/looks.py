@@ -1,11 +1,11 @@
-"""Looks: what a model makes of one prompt at one level; which further levels are worth a look, and which mask is taken.
+"""Looks, the results of decoding a prompt at one level, and the rules for further levels and for the mask to take.
 
-A small window costs 25 ms on a processor, so a click is looked at again where the first look asks for it, and at most
-once at every level; an ordinary nucleus costs 2.3 windows for the 2.1 of its own size and its best one. Windows are
-kept, so that the next click nearby finds most of them encoded. Models of large windows look again only where the
-object goes on beyond the window or the model doubts, and never beyond the coarsest level, which takes them seconds.
+A small window takes 25 ms on a CPU. So a click is decoded again if the first look asks for it, at most once at every
+level; an ordinary nucleus takes 2.3 windows on average. Windows are cached, so that the next click nearby finds most of
+them encoded. Models with large windows, which take seconds, decode again only if the object continues beyond the window
+or the model doubts, and never beyond the coarsest level.
 
-The constants were chosen on `train`, drawn discs and drawn cells with a nucleus (`benchmarks/click_sizes.py`).
+The constants were chosen on `train`, on drawn discs and on drawn cells with a nucleus (`benchmarks/click_sizes.py`).
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from napari_foundseg.core.prompts import Prompt
 
 __all__ = ["DOUBT", "SAME", "Look", "disobeyed", "middle"]
 
-#: Predicted IoU below which a click is looked at in a wider window, whatever it shows.
+#: Predicted IoU below which a click is decoded in a wider window, whatever the mask.
 DOUBT = 0.6
-#: Predicted IoU below which the same object may be seen better in a wider window.
+#: Predicted IoU below which a wider window may show the same object better.
 SURE = 0.75
-#: The same where the window is a wide one already, which ordinary nuclei never ask for.
+#: The same if the window is already coarser than native resolution, which ordinary nuclei never need.
 SURE_OF_LARGE = 0.8
-#: IoU from which on two looks show the same object.
+#: Least IoU of the masks of two looks that show the same object.
 SAME = 0.3
-#: Predicted IoU by which a larger object must be trusted more than a part of it that is not a doubtful one.
+#: Predicted IoU by which a larger object must exceed a part of it, unless the part is doubtful.
 JUMP = 0.1
-#: Predicted IoU from which on the picture is not shrunk below the window to see the same object better.
+#: Least predicted IoU of a mask for which the picture is not shrunk below the window.
 CLEAR = 0.88
-#: Predicted IoU by which an enlarged picture may be trusted less and is taken all the same.
+#: Bonus in predicted IoU for the mask of an enlarged picture.
 ENLARGED = 0.03
 #: Predicted IoU that a mask loses for each octave between its level and the one at which it fills a third of a window.
 OCTAVE = 0.04
-#: Steps across a mask in which its middle is looked for.
+#: Steps along the longer side of a mask in the search for its middle.
 _STEPS = 128
 
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """What a model makes of a prompt at one level.
+    """Result of decoding a prompt at one level.
 
     Parameters
     ----------
@@ -50,15 +50,15 @@ class Look:
     window : tuple of int
         The window that was decoded, as a box.
     masks : list of Mask
-        Candidates, the best first.
+        Candidates, best first.
     cut : bool
-        Whether the best goes on outside the window.
+        Whether the best mask continues outside the window.
     fitting : int
-        The level at which the best comes nearest to filling a third of the window.
+        The level at which the best mask comes nearest to filling a third of the window.
     disobeyed : int
-        Clicks that the best disobeys.
+        Number of clicks that the best mask disobeys.
     is_picture : bool
-        Whether the best is the picture itself.
+        Whether the best mask is the picture itself rather than an object.
     """
 
     level: int
@@ -71,17 +71,17 @@ class Look:
 
     @property
     def trust(self) -> float:
-        """The best mask's predicted IoU, less where the level does not fit it; 0 if it shows nothing."""
+        """Predicted IoU of the best mask, adjusted for its level; 0 if the mask is empty or is the picture itself."""
         best = self.masks[0]
         if not best.area or self.is_picture:
             return 0.0
         return best.predicted_iou + ENLARGED * (self.level < 0) - OCTAVE * abs(self.level - self.fitting)
 
     def is_better(self, other: Look) -> bool:
-        """Tell whether to take this look's mask for another's.
+        """Tell whether to take this look's mask instead of another's.
 
-        A mask that fits its window goes first, then one that obeys the clicks. A larger object must be trusted clearly
-        more than a part of it: a click on a nucleus does not mean the cell.
+        Masks that fit into their window come first, then masks that obey the clicks. A larger object must be trusted
+        clearly more than a part of it, because a click on a nucleus does not mean the cell.
         """
         mine, theirs = self._rank(), other._rank()
         if mine != theirs:
@@ -93,17 +93,17 @@ class Look:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the best mask needs no picture that is shrunk below the window to be seen better."""
+        """Whether the best mask is good enough without shrinking the picture below the window."""
         return self.masks[0].predicted_iou >= CLEAR
 
     @property
     def wants_centre(self) -> bool:
-        """Whether the best mask could be better; of small objects, which are many and quick to mend, the doubtful."""
+        """Whether a click in its middle may improve the best mask; small objects are many and must be more doubtful."""
         best = self.masks[0]
         return best.area > 0 and best.predicted_iou < (CLEAR if self.level >= 0 else SURE)
 
     def is_as_whole(self, other: Look) -> bool:
-        """Tell whether the best is neither cut where another's is not, nor disobeys more clicks."""
+        """Tell whether the best mask is no worse than another's: neither newly cut nor disobeying more clicks."""
         return self._rank() >= other._rank() and not self.is_picture
 
     def _rank(self) -> tuple[bool, int]:
@@ -112,7 +112,7 @@ class Look:
     def wants_wider(self, *, taken: bool, quick: bool) -> bool:
         """Tell whether a wider window may show the object better.
 
-        `taken`: whether this is the best look so far; `quick`: whether one more window takes milliseconds.
+        `taken` is whether this is the best look so far; `quick` is whether one more window takes milliseconds.
         """
         best = self.masks[0]
         if self.cut or best.predicted_iou < DOUBT:
@@ -122,7 +122,7 @@ class Look:
 
 
 def disobeyed(mask: Mask, prompt: Prompt) -> int:
-    """Count the positive clicks outside a mask and the negative ones inside it."""
+    """Return the number of positive clicks outside a mask plus the number of negative clicks inside it."""
     y0, x0, y1, x1 = mask.box
     count = 0
     for (y, x), label in zip(prompt.points, prompt.labels or (), strict=True):
@@ -134,7 +134,7 @@ def disobeyed(mask: Mask, prompt: Prompt) -> int:
 
 
 def middle(mask: Mask) -> tuple[int, int]:
-    """Return the pixel of a mask that lies farthest from its outline; of a large one, nearly so."""
+    """Return the pixel of a mask that is farthest from its outline; only approximately for a large mask."""
     from scipy import ndimage
 
     step = max(1, max(mask.crop.shape) // _STEPS)

@@ -1,7 +1,7 @@
-"""SAM's automatic mask generator of our own: the reference's masks, several times faster.
+"""SAM's automatic mask generator, written again: the same masks as the reference, several times faster.
 
-`generate` has the reference's options and defaults, crops and cleaning of small regions included, and returns its
-masks. `tasks.windows.point_grid` uses the same steps in windows of our own.
+`generate` has the reference's options and defaults, including crops and the cleaning of small regions.
+`tasks.windows.point_grid` uses the same steps in the windows of this package.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from napari_foundseg.tasks.windows.embeddings import embedding
 
 __all__ = ["GeneratorOptions", "clean_small_regions", "generate"]
 
-#: Pixels from a crop's border at which a mask counts as cut off.
+#: Distance from a crop's border, in pixels, within which a mask counts as cut off.
 _NEAR_EDGE = 20.0
 
 
@@ -41,7 +41,7 @@ class GeneratorOptions:
 
     @property
     def grid(self) -> GridOptions:
-        """What the model needs to know of them."""
+        """The options that the model needs."""
         return GridOptions(
             points_per_batch=self.points_per_batch,
             pred_iou_thresh=self.pred_iou_thresh,
@@ -56,7 +56,7 @@ def generate(
     options: GeneratorOptions | None = None,
     poll: Callable[[], None] = lambda: None,
 ) -> list[Mask]:
-    """Make the masks that the reference makes of a picture.
+    """Return the masks that the reference makes of a picture.
 
     Parameters
     ----------
@@ -65,14 +65,14 @@ def generate(
     rgb : (M, N, 3) ndarray of uint8
         The picture.
     options : GeneratorOptions, optional
-        By default the reference's.
+        By default, those of the reference.
     poll : callable
         Called before each batch of points; may raise to stop.
 
     Returns
     -------
     list of Mask
-        In the reference's order.
+        Masks in the order of the reference.
     """
     from segment_anything.utils.amg import build_all_layer_point_grids, generate_crop_boxes
 
@@ -120,7 +120,7 @@ def _is_cut(crop: tuple[int, int, int, int], mask: Mask, shape: tuple[int, ...])
 
 
 def clean_small_regions(masks: list[Mask], shape: tuple[int, int], min_area: int, box_nms_thresh: float) -> list[Mask]:
-    """Fill small holes and drop small islands of masks, then drop what has become a duplicate.
+    """Fill small holes and remove small islands of masks, then remove masks that became duplicates.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def clean_small_regions(masks: list[Mask], shape: tuple[int, int], min_area: int
     Returns
     -------
     list of Mask
-        The cleaned masks, those that needed none first.
+        The cleaned masks, first those that needed no cleaning.
     """
     cleaned = []
     unchanged = []
@@ -163,6 +163,6 @@ def _without_small(mask: NDArray[np.bool_], min_area: int, *, holes: bool) -> tu
         return mask, False
     chosen = np.concatenate([[holes], small if holes else ~small])
     if not chosen.any():
-        # Every region is small: the largest stays.
+        # Every region is small: keep the largest.
         chosen[1 + int(np.argmax(sizes))] = True
     return np.asarray(chosen[regions], bool), True

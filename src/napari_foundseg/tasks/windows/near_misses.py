@@ -1,4 +1,4 @@
-"""`NearMisses`: which threshold has left nothing of what a run has seen."""
+"""`NearMisses`: best candidates of a run, to say which threshold rejected them if nothing is left."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 __all__ = ["NearMisses"]
 
-#: Factors by which a picture may be resized for the diameter before that may be why nothing is found.
+#: Least factor of resizing for the diameter that may be the reason why nothing is found.
 _RESIZED = 2.0
 
 
 @dataclass
 class NearMisses:
-    """What a run has left out, to say which threshold did it where nothing is left.
+    """Best candidates of a run, to say which threshold rejected them if nothing is left.
 
     Parameters
     ----------
     settings : Settings
-        Of the run.
+        Settings of the run.
     """
 
     settings: DecoderSettings | GridSettings | PromptsSettings | FlowsSettings
@@ -41,7 +41,7 @@ class NearMisses:
     probability: float = -np.inf
 
     def look_at_maps(self, maps: NDArray[Any], thresholds: dict[str, Any], calibration: Any) -> None:
-        """Note the candidates of a slice's maps."""
+        """Record the best candidates in a slice's maps."""
         self.foreground = max(self.foreground, float(maps[0].max()))
         found = instances(maps, **{**thresholds, "min_area": 0})
         if found.any():
@@ -49,14 +49,14 @@ class NearMisses:
             self.score = max(self.score, float(instance_scores(maps, found, calibration)[0].max()))
 
     def look_at_masks(self, masks: Iterable[Mask]) -> None:
-        """Note the masks of a slice's point grid."""
+        """Record the best masks of a slice."""
         for mask in masks:
             self.area = max(self.area, mask.area)
             self.score = max(self.score, mask.predicted_iou)
             self.stability = max(self.stability, mask.stability_score)
 
     def in_words(self, diameter: float | None = None) -> list[str]:
-        """Say which thresholds have left nothing; `diameter` in pixels, where one was given."""
+        """Return sentences on the thresholds that left nothing; `diameter` in pixels, None if the user gave none."""
         words = {"grid": self._of_grid, "apg": self._of_prompts, "flows": self._of_flows}.get(
             self.settings.method, self._of_decoder
         )()
@@ -93,7 +93,7 @@ class NearMisses:
         )
 
     def look_at_flows(self, maps: NDArray[Any]) -> None:
-        """Note the highest probability of a slice's flow maps."""
+        """Record the highest cell probability in a slice's flow maps."""
         self.probability = max(self.probability, float(maps[2].max()))
 
     def _of_flows(self) -> list[str]:

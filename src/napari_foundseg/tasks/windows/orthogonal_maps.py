@@ -1,6 +1,6 @@
-"""Maps of a volume from its xz and yz planes, which a model sees as it sees slices.
+"""Maps of a volume from its xz and yz planes, which a model sees like slices.
 
-The volume is stretched along Z, so that its voxels are as long as they are wide.
+The volume is resampled along Z, so that its voxels are as long as they are wide.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from napari_foundseg.tasks.windows.sizes.size_search import SizedMaps
 
 __all__ = ["orthogonal_maps", "sees_planes"]
 
-#: Distances of slices, in pixels, between which other planes show objects as slices do.
+#: Least and largest distance of slices, in pixels, at which the other planes show objects as slices do.
 _DISTANCES = (0.5, 4.0)
 #: Least thickness of a stack, in pixels, at which other planes show whole objects.
 _THICKNESS = 32
-#: Least foreground probability at which a plane's boundary distance says something.
+#: Foreground probability above which the boundary distance of a plane is used.
 _SEEN = 0.5
 
 
 def sees_planes(slices: int, distance: float) -> bool:
-    """Tell whether the other planes of a stack of slices at a distance, in pixels, are worth a look."""
+    """Tell whether the other planes of a stack are worth decoding; `distance` of the slices is in pixels."""
     return _DISTANCES[0] <= distance <= _DISTANCES[1] and slices * distance >= _THICKNESS
 
 
@@ -38,7 +38,7 @@ def orthogonal_maps(
     maps_of: Callable[[Image, Sequence[tuple[int, ...]], Box], SizedMaps],
     progress: Callable[[float], None],
 ) -> NDArray[np.float16]:
-    """Decode the other planes of a volume.
+    """Decode the xz and yz planes of a volume.
 
     Parameters
     ----------
@@ -49,16 +49,16 @@ def orthogonal_maps(
     region : tuple of int
         (y0, x0, y1, x1), both included.
     distance : float
-        Of neighbouring slices, in pixels.
+        Distance of neighbouring slices, in pixels.
     maps_of : callable
-        From an image, its slices and a region to what decodes them.
+        Takes an image, its slices and a region, and returns their `SizedMaps`.
     progress : callable
-        Told the share done.
+        Called with the share done.
 
     Returns
     -------
     (2, Z, M, N) ndarray of float16
-        Mean foreground of the two, and the larger boundary distance of those that see an object.
+        Mean foreground of both planes, and the larger boundary distance of the planes that show an object.
     """
     volume = _stretched(_pictures([image.rgb(index, region) for index in planes]), distance)
     depth, rows, columns = len(planes), region[2] - region[0] + 1, region[3] - region[1] + 1
@@ -81,7 +81,7 @@ def orthogonal_maps(
 
 
 def _pictures(slices: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Return a volume: of one channel where all slices are grey."""
+    """Stack slices to a volume, (Z, M, N) if all slices are grey, otherwise (Z, M, N, 3)."""
     grey = all(bool((rgb[..., 0] == rgb[..., 1]).all() and (rgb[..., 0] == rgb[..., 2]).all()) for rgb in slices)
     return np.stack([rgb[..., 0] for rgb in slices]) if grey else np.stack(slices)
 
@@ -97,7 +97,7 @@ def _stretched(volume: NDArray[np.uint8], distance: float) -> NDArray[np.uint8]:
 
 
 def _shrunk(plane: NDArray[np.float16], depth: int) -> NDArray[np.float32]:
-    """Bring the rows of a plane to those of the slices."""
+    """Resample the rows of a plane to the number of slices."""
     rows = plane.astype(np.float32)
     if len(rows) == depth:
         return rows
@@ -105,7 +105,7 @@ def _shrunk(plane: NDArray[np.float16], depth: int) -> NDArray[np.float32]:
 
 
 def _places(count: int, among: int) -> list[tuple[int, int, float]]:
-    """Return between which two of some rows each of `count` rows over the same length lies, and how far."""
+    """Return two source rows and the weight of the second for each of `count` rows, resampled from `among` rows."""
     at = np.clip((np.arange(count) + 0.5) * among / count - 0.5, 0, among - 1)
     low = np.minimum(at.astype(int), max(0, among - 2))
     return [(int(a), min(int(a) + 1, among - 1), float(w)) for a, w in zip(low, at - low, strict=True)]

@@ -1,10 +1,10 @@
 """SAM's automatic mask generator in windows of several levels.
 
-A mask that touches a side of its window is dropped, since the next coarser level holds it whole, and what is found
-twice is found once after suppression. What comes back is raw: thresholds and suppression act on it without a model
-(`core.suppression`). In `fast` mode a coarse grid comes first, and further points only where no mask lies that passes,
-and, of a model that has an instance decoder, only where that sees an object at all; points are decoded in half
-precision where that is faster.
+A mask that touches a side of its window is dropped, because the next coarser level holds it whole. Suppression removes
+objects that are found twice. `grid_masks` returns raw masks: thresholds and suppression act on them without a model
+(`core.suppression`). In `fast` mode a coarse grid comes first. Further points are tried only where no mask passes and,
+if the model has an instance decoder, only where it sees an object; points are decoded in half precision where that is
+faster.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LIVE", "floors", "grid_masks", "grid_passes", "passing"]
 
-#: By how much the two thresholds can be lowered after a run.
+#: How far the two thresholds can be lowered after a run.
 LIVE = 0.2
-#: Foreground from which on fast mode looks for an object: far below what makes one, so that doubt is looked into.
+#: Foreground above which fast mode tries points; far below that of an object, so that doubtful places are tried.
 _LIKELY = 0.2
 
 
@@ -46,7 +46,7 @@ def grid_masks(
     poll: Callable[[], None],
     progress: Callable[[float], None],
 ) -> list[Mask]:
-    """Prompt at every point of a grid, from the finest level to the one that sees the whole region.
+    """Prompt at every point of a grid, at each level from the finest to the one that shows the whole region.
 
     Parameters
     ----------
@@ -63,12 +63,12 @@ def grid_masks(
     poll : callable
         Called before each batch of points; may raise to stop.
     progress : callable
-        Told the share done.
+        Called with the share done.
 
     Returns
     -------
     list of Mask
-        Raw, in pixels of the slice.
+        Raw masks, in pixels of the slice.
     """
     shape = (region[2] - region[0] + 1, region[3] - region[1] + 1)
     last = tiling.coarsest(shape, model.window)
@@ -96,17 +96,17 @@ def grid_masks(
 
 
 def floors(settings: GridSettings) -> GridOptions:
-    """Return the thresholds below which masks are not made: somewhat below those asked for, so that these act live.
+    """Return model options with thresholds `LIVE` below those of the settings, so that the settings can act live.
 
     Parameters
     ----------
     settings : GridSettings
-        The thresholds that are asked for.
+        Settings with the thresholds of the user.
 
     Returns
     -------
     GridOptions
-        For the model.
+        Options for the model.
     """
     return GridOptions(
         points_per_batch=settings.points_per_batch,
@@ -118,19 +118,19 @@ def floors(settings: GridSettings) -> GridOptions:
 
 
 def passing(masks: list[Mask], settings: GridSettings) -> list[Mask]:
-    """Return the masks that pass thresholds and suppression.
+    """Return the masks that pass the thresholds and the suppression.
 
     Parameters
     ----------
     masks : list of Mask
-        Raw ones.
+        Raw masks.
     settings : GridSettings
         The thresholds.
 
     Returns
     -------
     list of Mask
-        The best first.
+        The masks to keep, best first.
     """
     return select(
         masks,
@@ -141,19 +141,19 @@ def passing(masks: list[Mask], settings: GridSettings) -> list[Mask]:
 
 
 def grid_passes(per_side: int, *, fast: bool) -> list[NDArray[np.float64]]:
-    """Return the points of a grid, in the order in which they are tried.
+    """Return the points of a grid in one or more passes, in the order in which they are tried.
 
     Parameters
     ----------
     per_side : int
         Points along each side.
     fast : bool
-        A coarse grid first: every fourth point, then every second, then the others.
+        True for a coarse grid first: every fourth point, then every second, then the others.
 
     Returns
     -------
     list of (K, 2) ndarray of float
-        (x, y) as shares of width and height; one array a pass.
+        (x, y) as shares of width and height; one array for each pass.
     """
     from segment_anything.utils.amg import build_point_grid
 
@@ -174,7 +174,7 @@ def _inside(points: NDArray[np.float64], core: Box) -> NDArray[np.float64]:
 
 
 def _wanted(points: NDArray[np.float64], masks: list[Mask], likely: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the points (x, y) that no mask covers, where an object is likely: the only ones worth another look."""
+    """Return the points (x, y) where an object is likely and that no mask covers."""
     open_to_objects = likely.copy()
     for mask in masks:
         tiling.part(open_to_objects, mask.box)[mask.crop] = False
@@ -191,7 +191,7 @@ def _likely(
     model: Any,
     poll: Callable[[], None],
 ) -> NDArray[np.bool_]:
-    """Return where the instance decoder of a model sees an object, everywhere if it has none."""
+    """Return where the instance decoder of a model sees an object, (M, N); True everywhere without a decoder."""
     if "InstanceDecoding" not in row(model.name).protocols:
         return np.ones((region[2] - region[0] + 1, region[3] - region[1] + 1), bool)
     maps = decode_maps(image, index, region, model, poll, lambda _: None, tile=settings.tile)

@@ -1,4 +1,4 @@
-"""A slice shrunk into the middle of a window, so that an object that fills the slice does not fill the window."""
+"""Slice shrunk into the middle of a window, so that an object that fills the slice does not fill the window."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Shrunk"]
 
 
 class Shrunk:
-    """A slice in the middle of a window of one colour, the median of the slice's rim.
+    """Slice in the middle of a window that is filled with one colour, the median of the slice's rim.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ class Shrunk:
     window : int
         Side of the model's window.
     times : int
-        How often it is halved; at 0 its longer side is the window's.
+        How often the slice is halved; at 0, its longer side is the window's side.
     """
 
     def __init__(self, rgb: NDArray[np.uint8], window: int, times: int) -> None:
@@ -40,19 +40,19 @@ class Shrunk:
 
     @property
     def _part(self) -> tuple[slice, slice]:
-        """Where the slice lies in the window."""
+        """Place of the slice in the window."""
         y, x = (slice(at, at + n) for at, n in zip(self._at, self._size, strict=True))
         return y, x
 
     def prompt(self, prompt: Prompt) -> Prompt:
-        """Return a prompt of points in pixels of the window."""
+        """Return a prompt of points, converted to pixels of the window."""
         places = zip(self._shape, self._size, self._at, strict=True)
         scales = [(small / n, at) for n, small, at in places]
         points = [[(v + 0.5) * by - 0.5 + at for v, (by, at) in zip(p, scales, strict=True)] for p in prompt.points]
         return Prompt(points, prompt.labels)
 
     def candidates(self, found: Candidates) -> Candidates:
-        """Return masks of the window in pixels of the slice."""
+        """Return candidates of the window, converted to pixels of the slice."""
         logits = [_resized(one[self._part], self._shape) for one in found.logits]
         return Candidates(np.stack(logits), found.predicted_iou, found.stability_score)
 

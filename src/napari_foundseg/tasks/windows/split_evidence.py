@@ -1,8 +1,8 @@
-"""What a model sees in an object that is split by clicks: borders between nuclei, and scores of each click's part.
+"""Evidence of a model for splitting an object by clicks: borders between nuclei, and scores of each click's part.
 
-Borders are the boundary distances of an instance decoder, of the picture resized so that the parts have the size that
-suits it. Scores are the logits of one prompt a click, with the others as "not on this". A model sees slices: where the
-clicks lie in several there are no scores.
+Borders are the boundary distances of an instance decoder, for a picture in which the parts have the size that suits it.
+Scores are the logits of one prompt for each click, with the other clicks as negative points. A model sees single
+slices, so there are no scores if the clicks are in several slices.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from napari_foundseg.tasks.windows.instance_maps import SCALES, decode_maps, res
 
 __all__ = ["brightness", "split_evidence"]
 
-#: Diameter in pixels that the parts of an object have where borders between them are seen best; chosen on `val`.
+#: Diameter of the parts, in pixels, at which the decoder sees borders between them best; chosen on `val`.
 _DIAMETER = 40.0
-#: Pixels around an object, as the model sees them, that borders are decoded with.
+#: Pixels around an object, in the resized picture, that are decoded with it.
 _SURROUNDINGS = 48
 
 Bool = NDArray[np.bool_]
 
 
 def brightness(image: Image, origin: Sequence[int], shape: Sequence[int]) -> NDArray[np.float64]:
-    """Return the brightness of a box of an image: the mean of the channels that are used.
+    """Return the brightness of a box of an image: the mean of the chosen channels.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def brightness(image: Image, origin: Sequence[int], shape: Sequence[int]) -> NDA
     origin : sequence of int
         First pixel of the box in a label image.
     shape : sequence of int
-        Of the box.
+        Shape of the box.
     """
     values = np.zeros(shape)
     for index, place in _slices(image.label_axes, origin, shape):
@@ -64,29 +64,29 @@ def split_evidence(
     poll: Callable[[], None],
     progress: Callable[[float], None],
 ) -> Evidence | None:
-    """Look at an object with a model.
+    """Return the evidence of a model for the parts of an object.
 
     Parameters
     ----------
     image : Image
         The image.
     mask : ndarray of bool
-        The object in a box of its label image.
+        The object, in a box of its label image.
     origin : sequence of int
-        First pixel of the box.
+        First pixel of the box in the label image.
     clicks : sequence of tuple of int
-        Pixels of the box.
+        Clicks, in pixels of the box.
     model : Promptable
-        The model; one with an instance decoder sees borders too.
+        The model; with an instance decoder it gives borders too.
     poll : callable
         Called before each slice; may raise to stop.
     progress : callable
-        Told the share of slices done.
+        Called with the share of slices done.
 
     Returns
     -------
     Evidence or None
-        None where the model sees nothing that helps.
+        None if the model gives neither borders nor scores.
     """
     axes = image.label_axes
     sees_borders = "InstanceDecoding" in row(model.name).protocols
@@ -96,7 +96,7 @@ def split_evidence(
     corner = (origin[axes.index("Y")], origin[axes.index("X")])
     places = [_place(axes, click) for click in clicks]
     times = [_time(axes, place) for place in places]
-    # Along time and positions an object at other places than the clicks stays whole.
+    # Nothing is split at points in time and positions without clicks.
     looks = [
         (index, place)
         for index, place in _slices(axes, origin, mask.shape)
@@ -121,7 +121,7 @@ def split_evidence(
 
 
 class _Look:
-    """An object in one slice, as a model sees it; results have the shape of the object's box."""
+    """Evidence for an object in one slice; results have the shape of the object's box."""
 
     def __init__(self, image: Image, index: tuple[int, ...], own: Bool, corner: tuple[int, int], model: Any) -> None:
         self._image = image
@@ -134,7 +134,7 @@ class _Look:
         self._extent = (int(rows.min()) + y, int(columns.min()) + x, int(rows.max()) + y, int(columns.max()) + x)
 
     def borders(self, parts: int, poll: Callable[[], None]) -> NDArray[Any]:
-        """Return where borders between objects are."""
+        """Return the boundary distance of the decoder at each pixel."""
         model = self._model
         if isinstance(model, EmbeddingMaps):
             window = self._window()
@@ -150,7 +150,7 @@ class _Look:
         return self._cut(resized_maps(maps, shape)[2], region)
 
     def scores(self, points: Sequence[tuple[int, ...]]) -> list[NDArray[Any]]:
-        """Return logits of each point's part, given points in the object's box."""
+        """Return the logits of each point's part; `points` are in pixels of the object's box."""
         window = self._window()
         y, x = (corner - start for corner, start in zip(self._corner, window[:2], strict=True))
         moved = [(float(py + y), float(px + x)) for py, px in points]
@@ -161,7 +161,7 @@ class _Look:
         return [self._cut(candidates.logits[0], window) for candidates in found]
 
     def _window(self) -> Box:
-        """Return the window of which the object fills about a third, or the next that holds it."""
+        """Return the window of which the object fills about a third, or a coarser one if that cannot hold it."""
         shape = self._image.plane_shape
         side = self._model.window
         for level in range(tiling.box_level(self._extent, shape, side), tiling.coarsest(shape, side) + 1):
@@ -171,7 +171,7 @@ class _Look:
         return 0, 0, shape[0] - 1, shape[1] - 1
 
     def _cut(self, seen: NDArray[Any], box: Box) -> NDArray[Any]:
-        """Return the part of a picture's box that lies in the object's, 0 elsewhere."""
+        """Return the values of a map of `box` in the object's box, 0 outside `box`."""
         out = np.zeros(self._own.shape, np.float32)
         y, x = self._corner
         height, width = self._own.shape[0], self._own.shape[1]
@@ -183,19 +183,19 @@ class _Look:
 def _slices(
     axes: str, origin: Sequence[int], shape: Sequence[int]
 ) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Iterate over the slices of a box: their indices in the image and in the box."""
+    """Yield the slices of a box: their indices in the image and in the box."""
     others = [i for i, axis in enumerate(axes) if axis not in "YX"]
     for place in product(*(range(shape[i]) for i in others)):
         yield tuple(k + origin[i] for k, i in zip(place, others, strict=True)), place
 
 
 def _place(axes: str, pixel: Sequence[int]) -> tuple[int, ...]:
-    """Return the slice in which a pixel lies."""
+    """Return the slice index of a pixel."""
     return tuple(k for k, axis in zip(pixel, axes, strict=True) if axis not in "YX")
 
 
 def _time(axes: str, place: tuple[int, ...]) -> tuple[int, ...]:
-    """Return where a slice lies along the axes along which objects do not go on."""
+    """Return the position of a slice along the axes along which objects do not continue, T and Q."""
     others = axes.replace("Y", "").replace("X", "")
     return tuple(k for k, axis in zip(place, others, strict=True) if axis in "TQ")
 

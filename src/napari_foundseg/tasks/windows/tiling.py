@@ -1,9 +1,9 @@
-"""Windows: how a picture larger than the model's window is cut up, and at which scale.
+"""Windows: how a picture larger than the model's window is divided, and at which scale.
 
-A *level* k is the scale at which a window of the model covers ``window * 2**k`` pixels of the image: 0 is native
-resolution, above it the picture is shrunk, below it enlarged. At the `coarsest` level one window holds the whole image,
-which is what the reference predictors do to every image. Beyond it, up to the `furthest`, the picture is smaller than
-the window (`shrunk.Shrunk`).
+A *level* k is the scale at which a window of the model covers ``window * 2**k`` pixels of the image. Level 0 is native
+resolution; the picture is shrunk at higher levels and enlarged at lower ones. At the `coarsest` level one window holds
+the whole image, as in the reference predictors. Beyond it, up to the `furthest` level, the picture is smaller than the
+window (`shrunk.Shrunk`).
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ __all__ = [
     "touches",
 ]
 
-#: The finest level: more than four times enlarged, nothing is gained.
+#: The finest level: enlarging more than four times gains nothing.
 FINEST = -2
-#: Side in pixels of the largest window that is encoded only to see the same objects better; larger ones take seconds.
+#: Side, in pixels, of the largest window that is encoded only to improve a mask; larger windows take seconds.
 QUICK = 512
-#: Levels beyond the coarsest, at each of which the picture is half as large: an object that fills it is seen whole.
+#: Levels beyond the coarsest, each with the picture half as large, so that objects that fill it are seen whole.
 BEYOND = 2
 
 
@@ -78,7 +78,7 @@ def side(window: int, level: int) -> int:
 
 
 def furthest(shape: tuple[int, int], window: int) -> int:
-    """Return the last level at which a click is looked at, `coarsest` or beyond, where the picture fills no window.
+    """Return the last level for clicks: `coarsest`, or beyond it, where the picture is smaller than the window.
 
     Parameters
     ----------
@@ -109,12 +109,12 @@ def box_level(
     window : int
         Side of the model's window.
     beyond : bool
-        Whether levels beyond `coarsest` count.
+        Whether to include the levels beyond `coarsest`.
 
     Returns
     -------
     int
-        From `FINEST` to `coarsest`, or to `furthest`.
+        Level from `FINEST` to `coarsest`, or to `furthest` with `beyond`.
     """
     longest = max(box[2] - box[0], box[3] - box[1]) + 1
     last = coarsest(shape, window)
@@ -125,7 +125,7 @@ def box_level(
 
 
 def covered(shape: tuple[int, int], window: int, level: int) -> float:
-    """Return how many pixels of the picture, or around it, a window covers along its longer side.
+    """Return how many pixels a window covers along its longer side, in the picture and beyond its edge.
 
     Parameters
     ----------
@@ -139,20 +139,20 @@ def covered(shape: tuple[int, int], window: int, level: int) -> float:
     Returns
     -------
     float
-        Below `side` where the picture is smaller than that, since its longer side is resized to the window's.
+        Less than `side` if the picture is smaller, because its longer side is then resized to the window's.
     """
     return min(side(window, level), max(shape)) * 2.0 ** max(0, level - coarsest(shape, window))
 
 
 def surrounding(extent: tuple[float, float, float, float], shape: tuple[int, int], side: int) -> Box | None:
-    """Return the window in which something lies most central.
+    """Return the window in which an extent is most central.
 
-    Windows of one level overlap by half and end at the picture's edge, so that prompts near one another share one.
+    Windows of one level overlap by half and end at the picture's edge, so that nearby prompts share a window.
 
     Parameters
     ----------
     extent : tuple of float
-        Least and largest row and column, (y0, x0, y1, x1), of what is to be held.
+        Least and largest row and column, (y0, x0, y1, x1), that the window must hold.
     shape : tuple of int
         Rows and columns of the picture.
     side : int
@@ -185,7 +185,7 @@ def touches(box: Box, window: Box, shape: tuple[int, int]) -> bool:
     Returns
     -------
     bool
-        True where the object may go on outside the window.
+        True if the object may continue outside the window.
     """
     y0, x0, y1, x1 = window
     inner = (y0 > 0, x0 > 0, y1 < shape[0] - 1, x1 < shape[1] - 1)
@@ -194,7 +194,7 @@ def touches(box: Box, window: Box, shape: tuple[int, int]) -> bool:
 
 
 def fitted(shape: tuple[int, int], most: int, overlap: int, multiple: int = 32) -> tuple[int, int]:
-    """Return the sides of the windows that cover a picture with the fewest pixels seen twice.
+    """Return the sides of the windows that cover a picture with the fewest pixels in overlaps.
 
     Parameters
     ----------
@@ -203,9 +203,9 @@ def fitted(shape: tuple[int, int], most: int, overlap: int, multiple: int = 32) 
     most : int
         Largest side of a window.
     overlap : int
-        Least number of pixels that neighbours share.
+        Least overlap of neighbouring windows, in pixels.
     multiple : int
-        What the sides are multiples of; `most` is one of them.
+        Number of which the sides are multiples; `most` must be a multiple too.
 
     Returns
     -------
@@ -226,15 +226,15 @@ def cover(shape: tuple[int, int], sides: tuple[int, int], overlap: int) -> Itera
     shape : tuple of int
         Rows and columns of the picture.
     sides : tuple of int
-        Rows and columns of the picture that a window covers.
+        Rows and columns of a window.
     overlap : int
-        Least number of pixels that neighbours share.
+        Least overlap of neighbouring windows, in pixels.
 
     Yields
     ------
     window, core : tuple of int
         Boxes, both ends included. The cores, one in each window, tile the picture: each pixel belongs to
-        the window in which it lies most central.
+        the window in which it is most central.
     """
     for y0, y1, top, bottom in _cover_axis(shape[0], sides[0], overlap):
         for x0, x1, left, right in _cover_axis(shape[1], sides[1], overlap):
@@ -242,21 +242,21 @@ def cover(shape: tuple[int, int], sides: tuple[int, int], overlap: int) -> Itera
 
 
 def part(array: NDArray[Any], box: Box, origin: tuple[int, int] = (0, 0)) -> NDArray[Any]:
-    """Return the view of a box in the last two axes.
+    """Return the view of a box in the last two axes of an array.
 
     Parameters
     ----------
     array : (..., M, N) ndarray
-        An array whose first pixel lies at `origin`.
+        An array whose first pixel is at `origin`.
     box : tuple of int
-        Both ends included, counted as `origin` is.
+        (y0, x0, y1, x1), both included, in the coordinates of `origin`.
     origin : tuple of int
-        Row and column.
+        Row and column of the first pixel.
 
     Returns
     -------
     ndarray
-        A view.
+        View of the box.
     """
     y, x = origin
     return array[..., box[0] - y : box[2] - y + 1, box[1] - x : box[3] - x + 1]
@@ -275,7 +275,7 @@ def shifted(box: Box, by: tuple[int, int]) -> Box:
     Returns
     -------
     tuple of int
-        The box elsewhere.
+        The moved box.
     """
     return box[0] + by[0], box[1] + by[1], box[2] + by[0], box[3] + by[1]
 
@@ -294,7 +294,7 @@ def _most_central(low: float, high: float, n: int, side: int) -> tuple[int, int]
     if n <= side:
         return 0, n - 1
     starts = np.unique([*range(0, n - side, max(1, side // 2)), n - side])
-    # Towards the picture's own edge there is nothing more to see: no margin is missed there.
+    # There is nothing beyond the picture's own edge, so no margin is needed there.
     before = np.where(starts == 0, np.inf, low - starts)
     after = np.where(starts == n - side, np.inf, starts + side - 1 - high)
     margins = np.minimum(before, after)

@@ -1,4 +1,4 @@
-"""`VolumeObjects`: the objects of volumes from an instance decoder's maps, by a watershed in 3-D."""
+"""`VolumeObjects`: objects of volumes, made from an instance decoder's maps by a watershed in 3-D."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from napari_foundseg.tasks.windows import tiling
 
 __all__ = ["VolumeObjects", "flooding"]
 
-#: Voxels of a volume up to which it is flooded whole: 30 bytes each are held.
+#: Most voxels of a volume that is flooded; flooding needs 30 bytes for each.
 MOST_VOXELS = 60_000_000
-#: Depth, in pixels, that is told apart.
+#: Largest depth, in pixels, that a boundary distance stands for.
 _DEEPEST = 1000.0
 
 
 def flooding(
     shape: tuple[int, ...], axes: str, region: Box, settings: StackSettings, index: Any, *, has_maps: bool
 ) -> tuple[bool, str]:
-    """Return whether the objects of a run are made by a watershed in 3-D; if that was asked for and is not, why.
+    """Return whether a run makes objects by a watershed in 3-D and, if this was asked for but is not possible, why.
 
     Parameters
     ----------
     shape : tuple of int
-        Of the labels.
+        Shape of the labels.
     axes : str
-        Their axes.
+        Axes of the labels.
     region : tuple of int
         (y0, x0, y1, x1), both included.
     settings : StackSettings
-        Of the run.
+        Settings of the run.
     index : tuple of int or None
-        The one slice that is looked at, if not all are.
+        The one slice to segment; None for all slices.
     has_maps : bool
         Whether the method makes an instance decoder's maps.
     """
@@ -59,28 +59,28 @@ def flooding(
 
 @dataclass
 class VolumeObjects:
-    """Collects the maps of all slices and makes objects of them.
+    """Collector of the maps of all slices, which makes objects from them.
 
     Parameters
     ----------
     shape : tuple of int
-        Of the labels.
+        Shape of the labels.
     axes : str
-        Their axes.
+        Axes of the labels.
     along : str
         The axis of the slices.
     region : tuple of int
         (y0, x0, y1, x1) of the maps, both included.
     distance : float
-        Of neighbouring slices, in pixels.
+        Distance of neighbouring slices, in pixels.
     thresholds : mapping
-        As `core.watershed.instances` takes them.
+        Thresholds for `core.watershed.instances`.
     least : float
         Least confidence of an object.
     calibration : sequence of float, optional
-        As `core.watershed.instance_scores` takes it.
+        Calibration for `core.watershed.instance_scores`.
     boundary_half : float, optional
-        As `CatalogRow.boundary_half`; without it the depth is the distance to the border of the objects in the slices.
+        See `CatalogRow.boundary_half`. Without it, the depth is the distance to the borders of objects in the slices.
     """
 
     shape: tuple[int, ...]
@@ -97,14 +97,14 @@ class VolumeObjects:
     _bordered: dict[tuple[int, ...], NDArray[np.bool_]] = field(default_factory=dict)
 
     def add(self, index: tuple[int, ...], maps: NDArray[Any], sections: NDArray[Any]) -> None:
-        """Take the maps of a slice, (3, M, N) or with those of other planes (5, M, N), and its objects."""
+        """Add the objects of a slice and its maps: (3, M, N), or (5, M, N) with the other planes."""
         self._maps[index] = maps.astype(np.float16, copy=False)
         self._inside[index] = sections > 0
         if self.boundary_half is None:
             self._bordered[index] = _borders(sections)
 
     def objects(self) -> tuple[NDArray[np.unsignedinteger[Any]], NDArray[np.float64]]:
-        """Return labels of the whole shape, and predicted IoU and stability of each object, (2, n)."""
+        """Return labels of the whole shape, and the predicted IoU and stability of each object, (2, n)."""
         labels = np.zeros(self.shape, np.uint32)
         scores = [np.empty((2, 0))]
         count = 0
@@ -139,7 +139,7 @@ class VolumeObjects:
             np.maximum.at(widest, ids, areas)
         mean = sums / np.maximum(volume, 1)
         min_area = max(1, self.thresholds["min_area"])
-        # A ball whose middle section has the least area has three quarters of its power of 1.5.
+        # The volume of a ball is three quarters of the area of its middle section to the power of 1.5.
         kept = (mean[0] >= self.least) & (widest >= min_area) & (volume * self.distance >= 0.5 * min_area**1.5)
         kept[0] = False
         ids = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
@@ -169,7 +169,7 @@ class VolumeObjects:
         return flood(inside, depth, self.distance, smoothing=smoothing, seeds=seeds)
 
     def _sure(self, index: tuple[int, ...]) -> NDArray[np.bool_]:
-        """Return the pixels of a slice at which the three planes together see an object."""
+        """Return the pixels of a slice at which the mean foreground of the three planes is above the threshold."""
         maps = self._maps[index].astype(np.float32)
         own = _smoothed(maps[0], self.thresholds["foreground_smoothing"])
         sure: NDArray[np.bool_] = (own + 2 * maps[3]) / 3 > self.thresholds["foreground_threshold"]
@@ -183,7 +183,7 @@ def _smoothed(part: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
 
 
 def _borders(sections: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return the pixels of a slice that touch another object."""
+    """Return the pixels of a slice where two objects touch."""
     borders = np.zeros(sections.shape, bool)
     for axis in (0, 1):
         one = np.moveaxis(sections, axis, 0)

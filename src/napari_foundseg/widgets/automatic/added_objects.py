@@ -30,13 +30,13 @@ class AddedObjects:
     Parameters
     ----------
     history : LabelsHistory
-        Of the layer, which must be writable.
+        History of the layer, which must be writable.
     overlay : Overlay
-        Of the layer over its image.
+        The layer's overlay on its image.
     overlap : {'keep others', 'overwrite', 'fill free only'}
-        Which object gets a pixel that belongs to one of the layer and one of the run.
+        Which object gets a pixel that both an object of the layer and one of the run cover.
     done : callable
-        Gets whether anything was written, or the error.
+        Called with whether anything was written, or with the error.
     """
 
     def __init__(
@@ -57,11 +57,11 @@ class AddedObjects:
 
     @property
     def changeable(self) -> bool:
-        """Whether the layer was not edited since."""
+        """Whether the layer was not edited since the objects were written."""
         return self._busy is not None or self._step is None or self._history.last is self._step
 
     def write(self, segmentation: Segmentation) -> None:
-        """Write a result, replacing the one before."""
+        """Write a result, which replaces the previous one."""
         if self._busy is not None:
             self._next = segmentation
             return

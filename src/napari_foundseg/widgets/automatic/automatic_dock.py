@@ -38,35 +38,35 @@ from napari_foundseg.widgets.tracks.tracks_layer import show_result_tracks
 
 __all__ = ["AutomaticWidget"]
 
-#: Diameter of objects, in pixels, for which models work best.
+#: Diameter of objects, in pixels, with which models work best.
 _BEST_DIAMETER = 30
 
 
 class AutomaticWidget(TaskForm):
     """Segment all objects of an image without prompts."""
 
-    #: What follows the image's name in the name of a new layer.
+    #: The word after the image's name in the name of a new layer.
     layer_word = "masks"
 
     def __init__(self, napari_viewer: Viewer, task: str = "automatic") -> None:
         super().__init__(napari_viewer, TASKS[task])
-        #: The last result, and its layer; None where it has no objects, so that no layer was added.
+        #: The last result, its run and its layer; no layer if there are no objects.
         self._result: tuple[Segmentation, Run, Labels | None] | None = None
         self._result_target: ImageOnLayer | None = None
         self._edited = False
         self._writing = False
         self._latest = NumpyThread()
         self._added: AddedObjects | None = None
-        #: The settings of the labels that are shown, or about to be.
+        #: The settings of the labels that are shown, or that are about to be shown.
         self._asked: Settings | None = None
-        #: Of the layers that objects were added to; released when the form is closed.
+        #: Histories of the layers to which objects were added; released when the form is closed.
         self._held: dict[Labels, LabelsHistory] = {}
         napari_viewer.layers.events.removed.connect(self._release_removed)
         self._latest.done.connect(self._show_derived)
         self.build()
 
     def input_rows(self) -> list[QWidget]:
-        """Return the region, and the layer that the objects are added to."""
+        """Return the region, and the layer to which the objects are added."""
         self.region = RegionChoice(self.viewer)
         self.region.currentTextChanged.connect(self.update_estimate)
         self.into = LayerChoice(
@@ -103,7 +103,7 @@ class AutomaticWidget(TaskForm):
         return self.task.inputs.parse(self.region.region_fields(target))
 
     def show_result(self, target: ImageOnLayer, run: Run, segmentation: Segmentation, seconds: float) -> str:
-        """Add the objects as a new layer, or to the chosen one."""
+        """Add the objects as a new layer, or to the chosen layer."""
         self._forget_result()
         found = run.at_full_resolution(segmentation)
         if self.into.layer is not None and not self.image_change:
@@ -111,7 +111,7 @@ class AutomaticWidget(TaskForm):
         self._result_target = target
         labels = self._add_layer(target, found) if len(found) else None
         if labels is None:
-            # What could be saved is the layer of an earlier run.
+            # The layer that could be saved is that of an earlier run.
             self.saving.follow(None)
         if segmentation.maps is not None or segmentation.masks is not None:
             self._result = (segmentation, run, labels)
@@ -147,7 +147,7 @@ class AutomaticWidget(TaskForm):
             )
 
     def coarsest_pixel(self, target: ImageOnLayer) -> float:
-        """Decide by the diameter of the objects, else by the zoom where the visible region is segmented."""
+        """Return the coarsest pixel that suffices for the objects' diameter, or for the zoom of the visible region."""
         settings: Any = self.settings
         if getattr(settings, "diameter", None):
             with suppress(FoundsegError):
@@ -155,14 +155,14 @@ class AutomaticWidget(TaskForm):
         return view_pixel(self.viewer, target.layer) if self.region.in_view else 1.0
 
     def result_rows(self) -> list[QWidget]:
-        """Return *Save labels…*, and undo and redo; the latter are hidden until objects are added to a layer."""
+        """Return *Save labels…*, and undo and redo, which are hidden until objects are added to a layer."""
         self.edits.hide()
         return [self.saving, self.edits]
 
     def _add_to_layer(
         self, target: ImageOnLayer, run: Run, kept: Segmentation, found: Segmentation, seconds: float
     ) -> str:
-        """Add the objects to the chosen layer if it still fits, else to a new one."""
+        """Add the objects to the chosen layer if it still fits, otherwise to a new layer."""
         image = target.image
         try:
             self._check_into(target)
@@ -192,7 +192,7 @@ class AutomaticWidget(TaskForm):
         return words
 
     def setting_changed(self, name: str) -> None:
-        """Derive the labels again if the setting acts on the result without the model."""
+        """Derive the labels again if the setting changes the result without the model."""
         super().setting_changed(name)
         method = self.method_name
         if self._result is None:
@@ -217,7 +217,7 @@ class AutomaticWidget(TaskForm):
         self._latest.ask(lambda: run.at_full_resolution(self.derived(segmentation, settings)))
 
     def _say_what_needs_a_run(self, segmentation: Segmentation, run: Run) -> None:
-        """Say which changed settings the shown result does not have, since they need the model."""
+        """Show which changed settings are not in the shown result, since they need a run of the model."""
         with suppress(FoundsegError):
             settings: Any = self.settings
             if run.request.level is not None:
@@ -231,7 +231,7 @@ class AutomaticWidget(TaskForm):
             self.messages["settings"].hint(f"{words} {acts} with the next run." if changed else "")
 
     def derived(self, segmentation: Segmentation, settings: Settings) -> Segmentation:
-        """Make the labels of a result again with settings that act live."""
+        """Derive the labels of a result again with changed settings, without the model."""
         return derive(segmentation, settings)  # type: ignore[arg-type] # of this task
 
     def release(self) -> None:
@@ -275,11 +275,11 @@ class AutomaticWidget(TaskForm):
         self.result.setText(in_words(derived, run.request.image, 0))
 
     def _show_tracks(self, labels: Labels, found: Segmentation) -> None:
-        """Show the tracks of a result as a layer, or remove the one of a result that had some."""
+        """Show the tracks of a result as a layer, or remove the tracks layer of a previous result."""
         show_result_tracks(self.viewer, labels, found, self.messages["run"].say)
 
     def _keep_settings(self) -> None:
-        """Make *Copy as Python* and the recipe give the labels that are shown now."""
+        """Make *Copy as Python* and the recipe reproduce the labels that are shown now."""
         if self.last_run.record is not None and self._asked is not None:
             record = self.last_run.record
             self.last_run.keep(replace(record, request=replace(record.request, settings=self._asked)))

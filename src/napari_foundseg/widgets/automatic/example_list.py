@@ -24,20 +24,20 @@ _OUTLINE = (255, 210, 0)
 
 
 class ExampleList(QWidget):
-    """Pictures of the examples, ways to add some, and their removal.
+    """Pictures of the examples, buttons to add examples, and a button to remove them.
 
     Parameters
     ----------
     ways : dict of str to callable
-        Names of ways to add examples, and functions that return the examples.
+        Titles of the buttons, and functions that return the examples to add.
     help_texts : dict of str to str
-        A tooltip for each way.
+        A tooltip for each of these buttons.
     fail : callable
-        Gets the error.
+        Called with the error.
     name : str
-        What people who hear the window are told that it is.
+        Accessible name of the list, for screen readers.
     removal : str
-        What the button says that removes examples.
+        Text of the button that removes examples.
     """
 
     changed = Signal()
@@ -126,5 +126,5 @@ def _outlined(example: Example) -> NDArray[np.uint8]:
 
 def _pixmap(rgb: NDArray[np.uint8]) -> QPixmap:
     height, width = rgb.shape[:2]
-    # Qt does not copy the pixels of an image, a pixmap does.
+    # Qt does not copy the pixels of an image, but it copies those of a pixmap.
     return QPixmap.fromImage(QImage(rgb.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888))

@@ -51,7 +51,7 @@ class FindSimilarWidget(AutomaticWidget):
         super().__init__(napari_viewer, "find_similar")
 
     def input_rows(self) -> list[QWidget]:
-        """Return the examples, the region, and the layer that the objects are added to."""
+        """Return the examples, the region, and the layer to which the objects are added."""
         ways = {"Add label": self._take_label, "Add box": self._take_boxes}
         self.examples = ExampleList(ways, _HELP, self.fail)
         self.examples.changed.connect(self._examples_changed)
@@ -65,7 +65,7 @@ class FindSimilarWidget(AutomaticWidget):
         ]
 
     def result_rows(self) -> list[QWidget]:
-        """Return what can be done with the result."""
+        """Return the button for the review, and the rows of *Automatic masks*."""
         self.review_button = QPushButton("Review one by one")
         self.review_button.setToolTip(
             "Open Correct with the result, where each object can be accepted (A) or rejected (R), the least certain "
@@ -76,12 +76,12 @@ class FindSimilarWidget(AutomaticWidget):
         return [self.review_button, *super().result_rows()]
 
     def inputs(self, target: ImageOnLayer) -> Inputs:
-        """Return the examples and where to look.
+        """Return the examples, and the slice and region to search.
 
         Raises
         ------
         PromptError
-            If there is no example, or the objects cannot be added to the chosen layer.
+            If there is no example, or if the objects cannot be added to the chosen layer.
         """
         self._check_into(target)
         examples = tuple(self.examples.examples)
@@ -91,11 +91,11 @@ class FindSimilarWidget(AutomaticWidget):
         return self.task.inputs.parse({**shown, **self.region.region_fields(target)})
 
     def derived(self, segmentation: Segmentation, settings: Settings) -> Segmentation:
-        """Keep the proposals that match well enough."""
+        """Return the result with the proposals that match well enough."""
         return derive(segmentation, settings)  # type: ignore[arg-type] # of this task
 
     def coarsest_pixel(self, target: ImageOnLayer) -> float:
-        """Look as closely as the examples ask for, by their size."""
+        """Return the coarsest pixel that suffices for the size of the examples."""
         areas = [_area(example) for example in self.examples.examples]
         diameter = float(np.sqrt(4 * np.median(areas) / np.pi)) if areas else 0.0
         return max(diameter / 40, 1.0) if diameter else super().coarsest_pixel(target)
@@ -111,7 +111,7 @@ class FindSimilarWidget(AutomaticWidget):
         self.update_estimate()
 
     def _take_label(self) -> list[Example]:
-        """Return the selected label as an example, in the slice that is shown if it is there."""
+        """Return the selected label as an example, in the current slice if it has pixels there."""
         target = self.chosen_target()
         layer = self.viewer.layers.selection.active
         if not isinstance(layer, Labels):
@@ -127,11 +127,11 @@ class FindSimilarWidget(AutomaticWidget):
         return [Example.cut(self._seen(target), Prompt(mask=mask, index=index))]
 
     def _seen(self, target: ImageOnLayer) -> Image:
-        """Return the image as the chosen model sees it."""
+        """Return the image as prepared for the chosen model."""
         return image_for(str(self.model.currentData()), target.image, self.settings)
 
     def _slice_of(self, target: ImageOnLayer, inside: np.ndarray) -> tuple[int, ...]:
-        """Return the shown slice if an object is there, else the one that holds most of it."""
+        """Return the current slice if the object is in it, otherwise the slice with most of its pixels."""
         axes = target.image.label_axes
         shown = current_index(self.viewer, target)
         if plane_view(inside, axes, shown).any():
@@ -139,7 +139,7 @@ class FindSimilarWidget(AutomaticWidget):
         return max(target.image.indices(), key=lambda index: np.count_nonzero(plane_view(inside, axes, index)))
 
     def _take_boxes(self) -> list[Example]:
-        """Return the drawn rectangles as examples, on the slice that is shown."""
+        """Return the drawn rectangles as examples in the current slice."""
         target = self.chosen_target()
         image = self._seen(target)
         shapes: Shapes = find_shapes(self.viewer)
@@ -157,7 +157,7 @@ class FindSimilarWidget(AutomaticWidget):
         labels = self._result[2] if self._result is not None else None
         if labels is not None and labels in self.viewer.layers:
             self.viewer.layers.selection.active = labels
-        # By napari, as the menu does.
+        # Through napari, like the menu.
         self.viewer.window.add_plugin_dock_widget("napari-foundseg", "Correct")
 
 
@@ -168,7 +168,7 @@ def _place(image: Image, index: tuple[int, ...], y: int, x: int) -> list[int]:
 
 
 def _area(example: Example) -> float:
-    """Return about how many pixels an example has in its image."""
+    """Return the approximate number of pixels of an example in its image."""
     if example.prompt.mask is not None:
         return float(np.count_nonzero(example.prompt.mask)) * example.pixel**2
     y0, x0, y1, x1 = example.prompt.box or (0, 0, 0, 0)

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BatchWidget"]
 
-#: Failures that are listed below the table.
+#: Maximum number of failures that are listed below the table.
 _REASONS = 4
 _RECIPES_PLACE = "As in the recipe"
 _ELSEWHERE = "In another folder…"
@@ -66,7 +66,7 @@ class BatchWidget(Dock):
         self.session.failed.connect(self._show_error)
         self._application = QCoreApplication.instance()
         if self._application is not None:
-            # Before Qt destroys anything.
+            # Runs before Qt destroys any widget.
             self._application.aboutToQuit.connect(self.release)
         self._update_controls()
         before = Path(recall("batch").get("recipe") or "-")
@@ -76,7 +76,7 @@ class BatchWidget(Dock):
     # Choices.
 
     def ask_path(self, kind: str) -> list[str]:
-        """Ask for paths with a dialog; empty if the user cancels."""
+        """Ask for paths in a dialog; empty if the user cancels."""
         here = str(self.session.request.folder)
         if kind == "recipe":
             chosen = [QFileDialog.getOpenFileName(self, "Open a recipe", here, RECIPES)[0]]
@@ -107,7 +107,7 @@ class BatchWidget(Dock):
         source = record.request.image.source
         folder = folder_of(Path(source).absolute()) if source else Path.home()
         if not source and not self.session.request.paths:
-            # Listing already saves the image there.
+            # Listing already saves the image to that folder.
             if self.session.request.out is None and not self.choose_results(1):
                 words = f"The image of {record.layer!r} is in no file: choose a folder for the results."
                 self._show_error("recipe", RecipeError(words))
@@ -167,7 +167,7 @@ class BatchWidget(Dock):
         self.session.choose(paths=(), layers=())
 
     def choose_results(self, choice: int) -> bool:
-        """Set where results are written: 0 as in the recipe, 1 in a folder that is asked for; return whether it is."""
+        """Set the folder of results: 0 the recipe's, 1 one that the user chooses; return whether they chose one."""
         self._clear_messages()
         chosen = self.ask_path("results") if choice else []
         if chosen or not choice:
@@ -176,12 +176,12 @@ class BatchWidget(Dock):
         return bool(chosen)
 
     def open_item(self, row: int) -> None:
-        """Open an image with its result in the worklist, for correction."""
+        """Open an image and its result in *Worklist*, for correction."""
         self._clear_messages()
         docked = self.viewer.window.dock_widgets.values()
         worklist = next((widget for widget in docked if isinstance(widget, WorklistWidget)), None)
         if worklist is None:
-            # As a tab: both need the height.
+            # As a tab: both widgets need the height.
             _, worklist = self.viewer.window.add_plugin_dock_widget("napari-foundseg", "Worklist", tabify=True)
         dock = worklist.parentWidget()
         assert dock is not None
@@ -190,15 +190,15 @@ class BatchWidget(Dock):
         worklist.open_results(self.session.results(), row)
 
     def unfinished(self) -> str:
-        """Return how many items of the run are done."""
+        """Return a sentence with the progress of the run; empty if none is running."""
         return f"Batch: {self.session.ended} of {len(self.session.lines)} done" if self.session.running else ""
 
     def stop_work(self) -> None:
-        """Stop the run; what is done is kept, and *Continue* does the rest."""
+        """Stop the run; finished items are kept, and *Continue* runs the rest."""
         self.session.stop()
 
     def release(self) -> None:
-        """Disconnect from the viewer; a run is stopped cleanly."""
+        """Disconnect from the viewer; a run is stopped without losing results."""
         if self._application is None:
             return
         self._application.aboutToQuit.disconnect(self.release)
@@ -206,7 +206,7 @@ class BatchWidget(Dock):
         self.session.release()
         super().release()
 
-    # Building.
+    # Building the form.
 
     def _add_controls(self) -> None:
         self.source = wrapping_label("")
@@ -335,7 +335,7 @@ class BatchWidget(Dock):
         self.session.ask_pictures(rows, self.table.show_picture, read_picture)
 
     def _show_reason(self) -> None:
-        """Show why the selected item failed or was kept; without one, why items failed."""
+        """Show why the selected item failed or was kept; without a reason, list why items failed."""
         lines = self.session.lines
         row = self.table.indexOfTopLevelItem(self.table.currentItem()) if self.table.currentItem() else -1
         reason = lines[row].reason if 0 <= row < len(lines) else ""
@@ -421,7 +421,7 @@ class BatchWidget(Dock):
 
 
 def _projections_in_words(viewer: ViewerModel, layers: Sequence[ImageLayer]) -> str:
-    """Say which projections the viewer shows of layers; empty where it shows single slices."""
+    """Return a text on the projections that the viewer shows of layers; empty if it shows single slices."""
     words = {layer.name: slab_words(viewer, layer) for layer in layers}
     if not any(words.values()):
         return ""

@@ -1,4 +1,4 @@
-"""A batch in the window: the choices of the user, and the runner in a background thread."""
+"""A batch in the window: the user's choices, and the runner in a background thread."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Result = tuple[str, Path, Path, Callable[[], "Image"]]
 
 @dataclass(eq=False)
 class Line:
-    """The state of an item."""
+    """The state of an item, as shown in the table."""
 
     item: BatchItem
     state: str = "waiting"
@@ -48,16 +48,16 @@ class Line:
     seconds: float = 0.0
     objects: int | None = None
     reason: str = ""
-    #: Which of several channels were used, in words.
+    #: The channel that was used, if the image has several, in words.
     channel: str = ""
-    #: Of the objects, in pixels.
+    #: Diameter of the objects, in pixels.
     diameter: float | None = None
     #: The number of objects in words.
     counted: str = ""
 
     @property
     def noted(self) -> bool:
-        """Whether it has a result that the user should look at."""
+        """Whether its result has a remark that the user should read."""
         return self.state in ("done", "already done") and bool(self.reason)
 
     @property
@@ -72,28 +72,28 @@ class BatchSession(QObject):
     Files are read, and the runner works, in background threads.
     """
 
-    #: Slow work has begun; in words.
+    #: Slow work has started; a message.
     working = Signal(str)
     #: The list of items has changed.
     listed = Signal()
     #: Rows that have changed.
     changed = Signal(object)
-    #: A run has begun, was paused or has ended, or the list is complete: buttons have to be updated.
+    #: A run was started, paused or ended, or the list is complete: buttons must be updated.
     settled = Signal()
-    #: The part of the form that an error is about, and the error.
+    #: An error has occurred: the part of the form that it concerns, and the error.
     failed = Signal(str, object)
 
     def __init__(self) -> None:
         super().__init__()
         self.request = BatchRequest()
         self.recipe_name = ""
-        #: Which projections of the chosen layers the viewer showed, in words.
+        #: The projections of the chosen layers that the viewer showed, in words.
         self.shown = ""
         self.lines: list[Line] = []
         self.running = self.paused = self.preparing = False
         self.report: Report | None = None
         self.runner: Runner | None = None
-        #: Asks the user about a recipe that others have written meanwhile.
+        #: Asks the user about a recipe that another program has written meanwhile.
         self.ask_about_change: Callable[[ChangedError], str] = lambda _error: "cancel"
         #: The recipes that were opened and saved.
         self._known = KnownFiles()
@@ -126,12 +126,12 @@ class BatchSession(QObject):
         Parameters
         ----------
         make : callable
-            Returns the recipe; slow, so not in the window's thread.
+            Returns the recipe; slow, so it is called in a background thread.
         """
         self._files.ask(make, partial(self._take_recipe, folder, name))
 
     def save_recipe(self, path: Path, *, replace: bool = False) -> None:
-        """Save the recipe with the chosen images, stacks and results; to `replace` also what others have changed."""
+        """Save the recipe with the chosen images, stacks and results; `replace` the file even if others changed it."""
         request = self.request
 
         def save() -> None:
@@ -143,11 +143,11 @@ class BatchSession(QObject):
         self._files.ask(save, partial(self._recipe_saved, path))
 
     def choose(self, shown: str = "", **changed: Any) -> None:
-        """Change fields of the `BatchRequest` and list the items again; `shown`: projections of layers, in words."""
+        """Change fields of the `BatchRequest` and list the items again; `shown` describes the projections of layers."""
         if self.running:
             return
         if "paths" in changed or "layers" in changed:
-            # What was seen of layers belongs to them.
+            # Channels and slab belong to the previous layers.
             changed = {"channels": None, "slab": None, **changed}
             self.shown = shown
         self.request = replace(self.request, **changed)
@@ -159,7 +159,7 @@ class BatchSession(QObject):
         Parameters
         ----------
         then : callable, optional
-            Called after it, unless it fails.
+            Called after the list is complete, unless listing fails.
         """
         if self.request.recipe is None or self.running:
             return
@@ -181,13 +181,13 @@ class BatchSession(QObject):
         if self.request.engine != (preferences().address or ""):
             self.make_list(self._start_runner)
         elif self._used and not (self.report is not None and self.report.stopped):
-            # All items have ended: list them again, since files may have changed.
+            # All items have ended. They are listed again, since files may have changed.
             self.make_list(self._start_runner)
         else:
             self._start_runner()
 
     def pause(self) -> None:
-        """Pause or resume."""
+        """Pause the run, or resume it."""
         if not self.running or self.runner is None:
             return
         self.paused = not self.paused
@@ -195,7 +195,7 @@ class BatchSession(QObject):
         self.settled.emit()
 
     def stop(self) -> None:
-        """Stop the run within seconds; `start` continues."""
+        """Stop the run within seconds; `start` continues it."""
         if self.running and self.runner is not None:
             self.working.emit("Stopping …")
             self.runner.stop()
@@ -211,12 +211,12 @@ class BatchSession(QObject):
 
     @property
     def place(self) -> str:
-        """Where the items run, in words; empty for this computer, and as long as nothing is listed."""
+        """Where the items run, in words; empty for this computer, or if no items are listed."""
         return self.runner.source.describe() if self.request.engine and self.runner is not None else ""
 
     @property
     def projections(self) -> str:
-        """Of which slices models see projections, in words; empty for single slices."""
+        """A text on the projections that models use; empty for single slices."""
         recipe = self.request.recipe
         slab = None if recipe is None else recipe.inputs.slab
         if recipe is not None and (slab is not None or self.shown) and not self.request.sees_slabs:
@@ -258,9 +258,9 @@ class BatchSession(QObject):
         Parameters
         ----------
         then : callable
-            Gets the row and the thumbnail, for each that exists.
+            Called with the row and the thumbnail of each result that has one.
         read : callable
-            Reads a file.
+            Reads a thumbnail file.
         """
         runner = self.runner
         asked = self._asked
@@ -365,7 +365,7 @@ class BatchSession(QObject):
         self.settled.emit()
 
     def _record_news(self, item: BatchItem, state: str, outcome: ItemOutcome | None, share: float, _words: str) -> None:
-        """Record news of the runner, in its thread, until the window fetches them."""
+        """Record news from the runner, in its thread, until the window fetches them."""
         if state in _ENDED and self.runner is not None:
             self.seconds_left = self.runner.seconds_left()
         with self._lock:

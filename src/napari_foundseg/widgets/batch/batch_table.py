@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["BatchTable", "read_picture"]
 
 _SIDE = 32
-#: The columns are shown where images have several channels, and where the diameter of objects is known.
+#: Columns that are shown only if images have several channels, or if the diameter of objects is available.
 _CHANNEL = 4
 _DIAMETER = 5
 _WITH_RESULT = ("done", "already done", "kept")
@@ -39,7 +39,7 @@ class BatchTable(ItemTable):
     Only visible rows are updated, so that the window stays fast with many items.
     """
 
-    #: Visible rows with a result, whose thumbnails have to be read.
+    #: Visible rows with a result, whose thumbnails must be read.
     pictures_wanted = Signal(object)
 
     def __init__(self) -> None:
@@ -60,19 +60,19 @@ class BatchTable(ItemTable):
         scroll.valueChanged.connect(lambda _value: self._update_visible())
 
     def fill(self, lines: Sequence[Line]) -> None:
-        """Show other items."""
+        """Replace all items in the table."""
         self._lines = lines
         self.setColumnHidden(_CHANNEL, not any(line.channel for line in lines))
         self.setColumnHidden(_DIAMETER, all(line.diameter is None for line in lines))
         self.make_rows(len(lines))
         if lines:
-            # All rows are as high as the first, which needs an icon before there are thumbnails.
+            # All rows are as high as the first, which needs an icon even before there are thumbnails.
             self._set_icon(0, self._blank)
         self._unpictured.clear()
         self.update_rows(range(len(lines)))
 
     def update_rows(self, rows: Iterable[int]) -> None:
-        """Update some rows."""
+        """Update some rows now if they are visible, and otherwise when they become visible."""
         self._stale.update(rows)
         self._update_visible()
 
@@ -138,7 +138,7 @@ class BatchTable(ItemTable):
 
 
 def _short(channel: str) -> str:
-    """Return the names in ``channel 1 of 3 (DAPI)``, or the numbers where there are none."""
+    """Return the names from a text such as ``channel 1 of 3 (DAPI)``, or the numbers if there are no names."""
     numbers, _, names = channel.partition(" (")
     return names.removesuffix(")") or numbers.removeprefix("channels").removeprefix("channel").strip()
 

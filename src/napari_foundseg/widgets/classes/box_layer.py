@@ -1,4 +1,4 @@
-"""`BoxLayer`: boxes that a model has found, as a Shapes layer in which the user changes them."""
+"""`BoxLayer`: boxes that a model has found, as a Shapes layer that the user can edit."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class BoxLayer:
     Parameters
     ----------
     colours : mapping of str to str
-        The colour of each concept by its name, in the order in which they are offered.
+        The colour of each concept by name, in the order in which the concepts are offered.
     changed : callable
         Called without arguments when the user has changed, added or deleted a box.
     """
@@ -71,7 +71,7 @@ class BoxLayer:
         return self.layer in self._viewer.layers
 
     def show(self, boxes: Sequence[NamedBox]) -> None:
-        """Show other boxes in place of those that are there."""
+        """Show other boxes instead of the current ones."""
         self._writing = True
         layer = self.layer
         layer.selected_data = set()
@@ -86,7 +86,7 @@ class BoxLayer:
         self._writing = False
 
     def add_as(self, concept: str) -> None:
-        """Give boxes that are selected, or added from now on, to a concept."""
+        """Assign a concept to the selected boxes, and to boxes that are added from now on."""
         self.concept = concept
         layer = self.layer
         if layer.selected_data:
@@ -99,7 +99,7 @@ class BoxLayer:
         layer.current_edge_width = self._width()
 
     def boxes(self) -> list[NamedBox]:
-        """Return the boxes as they are now."""
+        """Return the current boxes, with the user's changes."""
         target = self._target
         image = target.image
         columns = [i for i, letter in enumerate(target.letters) if letter != "C"]
@@ -118,7 +118,7 @@ class BoxLayer:
         return found
 
     def disconnect(self) -> None:
-        """Leave the layer as it is."""
+        """Disconnect from the layer, which stays as it is."""
         self.layer.events.data.disconnect(self._data_changed)
 
     def _data_changed(self, event: Any) -> None:
@@ -129,7 +129,7 @@ class BoxLayer:
         self._changed()
 
     def _corners(self, box: NamedBox) -> NDArray[np.float64]:
-        """Return the corners of a box at the outer edges of its pixels, in the layer's data."""
+        """Return the corners of a box at the outer edges of its pixels, in the layer's data coordinates."""
         y0, x0, y1, x1 = box.box
         at = dict(zip(self._target.image.slice_axes, box.index, strict=True))
         places = [(y0 - 0.5, x0 - 0.5), (y0 - 0.5, x1 + 0.5), (y1 + 0.5, x1 + 0.5), (y1 + 0.5, x0 - 0.5)]

@@ -21,9 +21,9 @@ class CaptionRow(QWidget):
     Parameters
     ----------
     take : callable
-        Gets the phrases.
+        Called with the phrases.
     fail : callable
-        Gets the error.
+        Called with the error.
     """
 
     def __init__(self, take: Callable[[list[str]], None], fail: Callable[[FoundsegError], None]) -> None:
@@ -56,7 +56,7 @@ class CaptionRow(QWidget):
         layout.addWidget(self.shown)
 
     def mark(self, colours: Mapping[str, str], counts: Mapping[str, int] | None = None) -> None:
-        """Show the caption with its phrases in the colours of their concepts, and how many boxes each has."""
+        """Show the caption with its phrases in the colours of their concepts, and the number of boxes of each."""
         text = caption_html(self.caption, colours, counts) if self.caption else ""
         self.shown.setText(text)
         self.shown.setVisible(bool(text))
@@ -69,13 +69,13 @@ class CaptionRow(QWidget):
             self._fail(error)
             return
         self.caption = text
-        # A long one is shown from its beginning.
+        # A long caption is shown from its beginning.
         self.text.setCursorPosition(0)
         self._take([phrase.text for phrase in phrases])
 
 
 def caption_html(caption: str, colours: Mapping[str, str], counts: Mapping[str, int] | None = None) -> str:
-    """Return a caption whose phrases have the colours of their concepts, by name, and their number of boxes."""
+    """Return a caption as HTML, its phrases in the colours of their concepts and with their number of boxes."""
     out = ""
     at = 0
     for phrase in noun_phrases(caption):

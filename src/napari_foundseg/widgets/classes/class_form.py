@@ -60,12 +60,12 @@ class ClassForm(TaskForm):
             lambda numbers, into: self._change_classes(lambda layers: layers.merge(numbers, into))
         )
 
-    # Overridden by the forms of tasks.
+    # Methods that the forms of tasks override.
 
     def derived(self, segmentation: Segmentation) -> Callable[[], Segmentation] | None:  # noqa: ARG002 - for subclasses
-        """Return a function that derives the last result again with the settings of the form, without the model.
+        """Return a function that derives the last result again with the form's settings, without the model.
 
-        None where that is not possible.
+        None if that is not possible.
         """
         return None
 
@@ -111,14 +111,14 @@ class ClassForm(TaskForm):
         return self.in_words(segmentation, run.request.image, seconds)
 
     def _add_layers(self, segmentation: Segmentation) -> None:
-        """Add the layers of a result, unless nothing was found."""
+        """Add the layers of a result, unless it is empty."""
         if self._target is not None and not is_empty(segmentation):
             self.layers = ClassLayers(self.viewer, self._target, segmentation)
             self._follow_layers()
             self._show_legend()
 
     def setting_changed(self, name: str) -> None:
-        """Derive the result again if the setting acts on it without the model."""
+        """Derive the result again if the setting changes it without the model."""
         super().setting_changed(name)
         if name in self.forms[self.method_name].live_fields():
             self.derive_again()
@@ -137,18 +137,18 @@ class ClassForm(TaskForm):
             self._latest.ask(work)
 
     def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
-        """Show the legend on the canvas again where a closed dock is opened again."""
+        """Show the legend on the canvas again when a closed dock is reopened."""
         super().showEvent(event)
         if self.layers is not None and self.canvas_legend.label is None:
             self._show_legend()
 
     def hideEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
-        """Remove the legend from the canvas if the dock is closed: Python may keep the form for a while."""
+        """Remove the legend from the canvas if the dock was closed: Python may keep the form for a while."""
         super().hideEvent(event)
         QTimer.singleShot(0, self._check_dock)
 
     def _check_dock(self) -> None:
-        with suppress(RuntimeError):  # Qt has destroyed it
+        with suppress(RuntimeError):  # Qt has destroyed the form
             if not isinstance(self.window(), QMainWindow | QDockWidget):
                 self.canvas_legend.clear()
 
@@ -177,7 +177,7 @@ class ClassForm(TaskForm):
         self.result.setText(self.in_words(derived, self._result[1], 0))
 
     def _keep_as_shown(self, derived: Segmentation) -> None:
-        """Make *Copy as Python* and the recipe give the labels that are shown now."""
+        """Make *Copy as Python* and the recipe reproduce the labels that are shown now."""
         record = self.last_run.record
         provenance = derived.provenance
         if record is not None:
@@ -208,7 +208,7 @@ class ClassForm(TaskForm):
             self.canvas_legend.show(self.layers.classes, self.layers.hidden)
 
     def _follow_layers(self) -> None:
-        """Save the layers of the result from now on."""
+        """Let the save buttons follow the layers of the result."""
         layers = self.layers
         self.saving_classes.follow(None if layers is None else layers.semantic)
         self.saving_objects.follow(None if layers is None else layers.objects)

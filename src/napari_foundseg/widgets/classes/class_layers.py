@@ -30,7 +30,7 @@ _GREY = "#808080"
 
 
 class ClassLayers:
-    """Two Labels layers over an image, of objects and of classes, with a common class table.
+    """Two Labels layers over an image, of objects and of classes, with a shared class table.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class ClassLayers:
         self.hidden: frozenset[int] = frozenset()
         self.edited = False
         self._writing = False
-        #: Names and colours set by the user, which stay when thresholds change.
+        #: Names and colours set by the user, which are kept when thresholds change.
         self._given: dict[int, dict[str, str]] = {}
         self.semantic = self._add_layer(_semantic_of(segmentation), f"{self._name} classes", 0.45)
         self.objects: Labels | None = None
@@ -60,7 +60,7 @@ class ClassLayers:
 
     @property
     def layers(self) -> list[Labels]:
-        """Both layers, or the class layer alone."""
+        """Both layers, or only the class layer."""
         return [own for own in (self.semantic, self.objects) if own is not None]
 
     @property
@@ -92,7 +92,7 @@ class ClassLayers:
         self._update_colours()
 
     def merge(self, numbers: list[int], into: int) -> None:
-        """Merge classes into another, in the pixels as they are now, including those painted by the user."""
+        """Merge classes into another, in the current pixels, including those painted by the user."""
         self.edited = True
         self.classes = self.classes.merged(numbers, into)
         self.hidden -= set(numbers)
@@ -106,7 +106,7 @@ class ClassLayers:
         self._update_colours()
 
     def add_panoptic_ids(self) -> Labels:
-        """Add a Labels layer of class × 1000 + object, from the two layers as they are now.
+        """Add a Labels layer of class × 1000 + object, from the current pixels of the two layers.
 
         Raises
         ------
@@ -158,7 +158,7 @@ class ClassLayers:
             self._writing = False
 
     def _write_metadata(self, segmentation: Segmentation) -> None:
-        """Write class table, object table and provenance of a result into the layers."""
+        """Write a result's class table, object table and provenance into the layers."""
         self.classes = segmentation.classes
         for number, fields in self._given.items():
             if number in self.classes:
@@ -177,7 +177,7 @@ class ClassLayers:
         self.classes = self.classes.with_row(number, **fields)
 
     def _write_class_table(self) -> None:
-        """Write the class table into features and metadata of both layers."""
+        """Write the class table into the features and metadata of both layers."""
         import pandas as pd
 
         frame = self.classes.to_frame().rename(columns={"id": "index", "name": "class_name"})
@@ -207,7 +207,7 @@ class ClassLayers:
             shown[gone[gone > 0] - 1] = 0
             self.objects.colormap = listed_colormap(shown, _GREY)
         elif self.objects.colormap.name == LISTED:
-            # Nothing is hidden any more; a colormap chosen by the user is kept.
+            # Nothing is hidden any more; a colormap that the user has chosen is kept.
             self.objects.colormap = own
 
     def _mark_edited(self, event: Any) -> None:
@@ -226,6 +226,6 @@ def _has_objects(segmentation: Segmentation) -> bool:
 
 
 def is_empty(segmentation: Segmentation) -> bool:
-    """Tell whether a result has neither objects nor a class but the background."""
+    """Tell whether a result has no objects, and no class except the background."""
     background = [row.id for row in segmentation.classes if row.name.casefold() == "background"]
     return not len(segmentation) and bool(np.isin(_semantic_of(segmentation), [0, *background]).all())

@@ -1,4 +1,4 @@
-"""The list of concepts: name, colour and threshold, and on demand exclusions and examples."""
+"""The list of concepts: name, colour and threshold, with optional exclusions and examples."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ _THRESHOLD = 0.4
 
 
 class ConceptRow(QWidget):
-    """One concept.
+    """One concept: a row with its name, colour and threshold.
 
     Parameters
     ----------
     examples : dict of str to callable
         Names of ways to take an example, and functions that return the example (PNG in base 64).
     fail : callable
-        Gets the error.
+        Called with the error.
     """
 
-    #: Threshold or colour have changed, which apply to the existing result.
+    #: Threshold or colour has changed; it applies to the existing result.
     moved = Signal()
     removed = Signal()
 
@@ -72,7 +72,7 @@ class ConceptRow(QWidget):
             TextSettings.label_of("threshold"),
             TextSettings.help_of("threshold").split(". For")[0],
         )
-        #: Whether the user has set the threshold: another model leaves it as it is.
+        #: Whether the user has set the threshold; another model then does not change it.
         self.own_threshold = False
         self.threshold.changed.connect(self._threshold_moved)
         layout = QVBoxLayout(self)
@@ -84,7 +84,7 @@ class ConceptRow(QWidget):
         self._show_colour()
 
     def use_threshold(self, value: float) -> None:
-        """Show the threshold of another method or model, unless the user has set one."""
+        """Show the default threshold of another method or model, unless the user has set one."""
         if not self.own_threshold:
             with self.threshold.changed.blocked():
                 self.threshold.value = value
@@ -159,17 +159,17 @@ class ConceptRow(QWidget):
 
 
 class ConceptList(QWidget):
-    """The concepts to find.
+    """The concepts to find: a row for each, and a button to add one.
 
     Parameters
     ----------
     examples : dict of str to callable
-        As for `ConceptRow`.
+        As in `ConceptRow`.
     fail : callable
-        Gets the error.
+        Called with the error.
     """
 
-    #: Thresholds or colours changed.
+    #: Thresholds or colours have changed.
     moved = Signal()
 
     def __init__(self, examples: dict[str, Callable[[], str]], fail: Callable[[Exception], None]) -> None:
@@ -189,7 +189,7 @@ class ConceptList(QWidget):
         self.add()
 
     def add(self, text: str = "") -> ConceptRow:
-        """Add a row."""
+        """Add a row and give it the focus."""
         self._made += 1
         row = ConceptRow(class_colour(self._made), self._examples, self._fail)
         row.text.setText(text)
@@ -204,13 +204,13 @@ class ConceptList(QWidget):
         return row
 
     def use_threshold(self, value: float) -> None:
-        """Show the threshold of another method or model in rows where the user has set none."""
+        """Show the default threshold of another method or model in rows where the user has set none."""
         self._threshold = value
         for row in self.rows:
             row.use_threshold(value)
 
     def replace(self, texts: list[str]) -> None:
-        """Show other concepts in place of those that are there; the colours begin again."""
+        """Show other concepts instead of the current ones; the colours begin again with the first."""
         for row in list(self.rows):
             self.rows.remove(row)
             row.hide()
@@ -220,13 +220,13 @@ class ConceptList(QWidget):
             self.add(text)
 
     def values(self) -> list[dict[str, Any]]:
-        """Return the concepts."""
+        """Return the fields of each concept; texts with semicolons are split into rows first."""
         for row in list(self.rows):
             self._split_row(row)
         return [row.value() for row in self.rows]
 
     def _split_row(self, row: ConceptRow) -> None:
-        """Split "nucleus; background" into rows."""
+        """Split a text such as "nucleus; background" into several rows."""
         parts = [part.strip() for part in row.text.text().split(";") if part.strip()]
         if ";" in row.text.text():
             row.text.setText(parts[0] if parts else "")

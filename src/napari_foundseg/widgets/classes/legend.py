@@ -25,9 +25,9 @@ from napari_foundseg.core.classes.class_table import ClassTable
 __all__ = ["CanvasLegend", "Legend"]
 
 _NAME, _COLOUR, _COUNT, _AREA = range(4)
-#: Rows that are shown before the table scrolls.
+#: Number of rows that are shown before the table scrolls.
 _ROWS = 8
-#: Greatest number of lines on the canvas.
+#: Maximum number of lines on the canvas.
 _LINES = 14
 _PANEL = "foundseg legend"
 
@@ -35,13 +35,13 @@ _PANEL = "foundseg legend"
 class Legend(QWidget):
     """The classes as a table: tick to show, double-click a name or colour to change it, select several to merge."""
 
-    #: The user shows or hides a class.
+    #: The user has shown or hidden a class: its number, and whether it is shown.
     shown = Signal(int, bool)
-    #: A class has a new name.
+    #: The user has renamed a class: its number and new name.
     renamed = Signal(int, str)
-    #: A class has a new colour, ``#rrggbb``.
+    #: The user has changed the colour of a class: its number and ``#rrggbb``.
     recoloured = Signal(int, str)
-    #: The user merges classes: the others, and the one that stays.
+    #: The user has merged classes: the numbers of the others, and of the one that stays.
     merged = Signal(list, int)
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -80,7 +80,7 @@ class Legend(QWidget):
         self.hide()
 
     def show_classes(self, classes: ClassTable, hidden: frozenset[int] = frozenset()) -> None:
-        """Show a class table."""
+        """Show a class table; hidden classes are unchecked."""
         self.classes = classes
         self.table.blockSignals(True)
         self.table.setRowCount(len(classes))
@@ -140,7 +140,7 @@ class CanvasLegend:
     Parameters
     ----------
     widget : QWidget
-        A widget of the window that has the canvas.
+        A widget in the same window as the canvas.
     """
 
     def __init__(self, widget: QWidget) -> None:
@@ -148,13 +148,13 @@ class CanvasLegend:
         self.label: QLabel | None = None
 
     def show(self, classes: ClassTable, hidden: frozenset[int] = frozenset()) -> None:
-        """Show the classes that have pixels."""
+        """Show the classes that have pixels and are not hidden."""
         rows = [row for row in classes if row.area and row.id not in hidden]
         canvas = _canvas_of(self._widget)
         if not rows or canvas is None:
             self.clear()
             return
-        # One panel per window: that of the last result.
+        # One panel per window: that of the latest result.
         for other in _find_panels(canvas):
             other.hide()
         if self.label is None:
@@ -174,12 +174,12 @@ class CanvasLegend:
         self.label.raise_()
 
     def clear(self) -> None:
-        """Remove the panel and show that of the result before."""
+        """Remove the panel, and show that of the previous result."""
         if self.label is None:
             return
         label = self.label
         self.label = None
-        with suppress(RuntimeError):  # the window was closed, and the panel with it
+        with suppress(RuntimeError):  # the window was closed, together with the panel
             self._remove(label)
 
     def _remove(self, label: QLabel) -> None:
@@ -200,7 +200,7 @@ def _find_panels(canvas: QWidget) -> list[QLabel]:
 
 
 def _canvas_of(widget: QWidget) -> QWidget | None:
-    """Return the widget around the canvas; a floating dock has the window as its parent too."""
+    """Return the widget around the canvas; the parent of a floating dock is the window, too."""
     parent: QWidget | None = widget
     while parent is not None and not isinstance(parent, QMainWindow):
         parent = parent.parentWidget()

@@ -49,7 +49,7 @@ class NameMasksWidget(ClassForm):
         Raises
         ------
         PromptError
-            If there are no labels, they do not fit the image, or no name is given.
+            If there are no labels, if they do not fit the image, or if there is no name.
         """
         image = target.image
         chosen = self.labels.layer
@@ -69,11 +69,11 @@ class NameMasksWidget(ClassForm):
         return self.task.inputs.parse({"labels": pixels, "vocabulary": names})
 
     def why_not_usable(self) -> str:
-        """Return why the form cannot run: there is no image, or no Labels layer."""
+        """Return why the form cannot run: there is no image, or no Labels layer; empty if it can."""
         return super().why_not_usable() or ("" if self.labels.layer is not None else _NO_LABELS)
 
     def input_layers(self) -> dict[str, str]:
-        """Return the name of the Labels layer; none for a pyramid, as a script could not tell which level is used."""
+        """Return the name of the Labels layer; none for a pyramid, since a script cannot tell which level is used."""
         chosen = self.labels.layer
         return {} if chosen is None or chosen.multiscale else {"labels": chosen.name}
 

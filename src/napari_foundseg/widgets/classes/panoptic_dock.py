@@ -23,7 +23,7 @@ class PanopticWidget(ClassForm):
         self.build()
 
     def derived(self, segmentation: Segmentation) -> Callable[[], Segmentation] | None:
-        """Return a function that derives the nuclei again with the thresholds of the form; None without maps."""
+        """Return a function that derives the nuclei again with the form's thresholds; None without maps."""
         settings: Any = self.settings
         made_by = segmentation.provenance.get("settings", {}).get("method")
         if segmentation.maps is None or not made_by == settings.method == "nuclei":

@@ -39,14 +39,14 @@ __all__ = ["TextWidget"]
 
 
 class TextWidget(ClassForm):
-    """Segment concepts that are given by words or examples."""
+    """Segment concepts that are described by words or by examples."""
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer, TASKS["text"])
-        #: Boxes that wait for their masks, and the run that has found them.
+        #: Boxes that wait for their masks, and the run that found them.
         self.boxes: BoxLayer | None = None
         self._box_run: tuple[Segmentation, TextInputs] | None = None
-        #: The boxes of the run that is about to begin, where masks are made of them.
+        #: The boxes for which the next run makes masks; None for other runs.
         self._to_fill: list[NamedBox] | None = None
         self.build()
 
@@ -67,7 +67,7 @@ class TextWidget(ClassForm):
         return [self.caption, self.concepts, *super().input_rows(), self.heat_maps, self.boxes_first]
 
     def result_rows(self) -> list[QWidget]:
-        """Return what can be done with boxes, and with the result."""
+        """Return the controls for boxes, and those for the result."""
         self.box_concept = QComboBox()
         self.box_concept.setAccessibleName("Concept of boxes")
         self.box_concept.setToolTip("The concept of the selected boxes, and of boxes that are drawn from now on.")
@@ -81,7 +81,7 @@ class TextWidget(ClassForm):
 
     @property
     def settings(self) -> Settings:
-        """The settings as the form shows them; boxes become masks at once unless they are shown first."""
+        """The settings in the form; boxes become masks at once unless they are shown first."""
         found = super().settings
         if not isinstance(found, BoxSettings):
             return found
@@ -89,7 +89,7 @@ class TextWidget(ClassForm):
         return found.model_copy(update={"masks": masks})
 
     def inputs(self, target: ImageOnLayer) -> Inputs:
-        """Return the concepts, slice and region; or the boxes to make masks of."""
+        """Return the concepts, slice and region; or the boxes for which to make masks."""
         if self._to_fill is not None and self._box_run is not None:
             boxes = [box.model_dump() for box in self._to_fill]
             known = self._with_thresholds(self._box_run[1]).model_dump(include={"concepts", "caption"})
@@ -98,7 +98,7 @@ class TextWidget(ClassForm):
         return self.task.inputs.parse({**given, **self.region.region_fields(target)})
 
     def make_masks(self) -> None:
-        """Make masks of the boxes as they are now."""
+        """Make masks of the current boxes."""
         layer = self.boxes
         if layer is None or not layer.in_viewer:
             self.messages["run"].say("There are no boxes: press Run first.")
@@ -116,7 +116,7 @@ class TextWidget(ClassForm):
             self._to_fill = None
 
     def show_result(self, target: ImageOnLayer, run: Run, segmentation: Segmentation, seconds: float) -> str:
-        """Add the result as new layers, with the heat maps if they are wanted; or the boxes that wait for masks."""
+        """Add the result as new layers, with heat maps if they are chosen; or the boxes that wait for masks."""
         made_by = segmentation.provenance.get("settings", {})
         if made_by.get("method") == "boxes" and not made_by.get("masks", True):
             return self._show_boxes(target, segmentation)
@@ -125,11 +125,11 @@ class TextWidget(ClassForm):
         return super().show_result(target, run, segmentation, seconds)
 
     def in_words(self, segmentation: Segmentation, image: Image, seconds: float) -> str:
-        """Describe the result, and the concepts that were not found."""
+        """Describe the result, and list the concepts that were not found."""
         return "\n".join([super().in_words(segmentation, image, seconds), *not_found(segmentation)])
 
     def derive_again(self) -> None:
-        """Apply the thresholds of the form to the boxes that wait for masks, else to the result."""
+        """Apply the form's thresholds to the boxes that wait for masks, or else to the result."""
         if self.boxes is None or not self.boxes.in_viewer or self._box_run is None:
             super().derive_again()
             return
@@ -150,12 +150,12 @@ class TextWidget(ClassForm):
             self.derive_again()
 
     def release(self) -> None:
-        """Leave the boxes as a layer, and disconnect."""
+        """Disconnect from the viewer and the layer of boxes, which stays as it is."""
         self._forget_boxes()
         super().release()
 
     def derived(self, segmentation: Segmentation) -> Callable[[], Segmentation] | None:
-        """Return a function that derives the labels again with the thresholds and colours of the form."""
+        """Return a function that derives the labels again with the form's thresholds and colours."""
         settings: Any = self.settings
         made_by = segmentation.provenance.get("settings", {}).get("method", settings.method)
         if made_by != settings.method or (segmentation.maps is None and segmentation.masks is None):
@@ -164,9 +164,9 @@ class TextWidget(ClassForm):
         return lambda: derive(segmentation, settings, inputs)
 
     def _with_thresholds(self, inputs: TextInputs) -> TextInputs:
-        """Return the inputs of a run with the thresholds and colours of the form.
+        """Return the inputs of a run with the form's thresholds and colours.
 
-        A concept whose words were changed since keeps its own until the next run.
+        A concept whose words have changed since then keeps its own until the next run.
         """
         rows = {" ".join(row["text"].split()).strip(" ,;"): row for row in self.concepts.values()}
         changed = [
@@ -194,7 +194,7 @@ class TextWidget(ClassForm):
         self._show_threshold()
 
     def _show_threshold(self) -> None:
-        """Show the threshold that the chosen model has by itself, where the user has set none."""
+        """Show the default threshold of the chosen model, unless the user has set one."""
         if method := self.method_name:
             default = self.task.methods[method].model_fields["threshold"].default
             own = model_defaults(str(self.model.currentData()), self.task.name, method)
@@ -223,7 +223,7 @@ class TextWidget(ClassForm):
         return boxes_above(every, self._with_thresholds(inputs), settings)
 
     def _boxes_in_words(self) -> str:
-        """Describe the boxes, and mark the phrases of the caption with their number."""
+        """Describe the boxes, and mark the caption's phrases with their number of boxes."""
         assert self._box_run is not None
         segmentation, inputs = self._box_run
         boxes = [] if self.boxes is None else self.boxes.boxes()
@@ -247,7 +247,7 @@ class TextWidget(ClassForm):
             self.result.setText(self._boxes_in_words())
 
     def _forget_boxes(self) -> None:
-        """Let go of the layer of boxes, which stays in the viewer as it is."""
+        """Disconnect from the layer of boxes, which stays in the viewer as it is."""
         if self.boxes is not None:
             self.boxes.disconnect()
         self.boxes = self._box_run = None
@@ -292,7 +292,7 @@ class TextWidget(ClassForm):
         return example_of(target.image.rgb(current_index(self.viewer, target), box))
 
     def _example_from_label(self) -> str:
-        """Return the box around the selected label as an example."""
+        """Return the image in the bounding box of the selected label as an example."""
         target = self.chosen_target()
         labels = self.viewer.layers.selection.active
         if not isinstance(labels, Labels):

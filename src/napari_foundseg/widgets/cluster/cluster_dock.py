@@ -39,7 +39,7 @@ __all__ = ["ClusterWidget"]
 
 _SLICE = "Current slice"
 _WHOLE = "Whole image, all slices"
-#: Settings that give other clusters: changes that the user made to the old ones are discarded.
+#: Settings that give other clusters: the user's changes to the old clusters are discarded.
 _OTHERS = {"n_clusters", "context", "seed", "probe"}
 _MOST = 16
 
@@ -87,7 +87,7 @@ class ClusterWidget(TaskForm):
     # The controls.
 
     def input_rows(self) -> list[QWidget]:
-        """Return the fit, the slices and the number of clusters."""
+        """Return the fit, the region and the number of clusters."""
         self.fit = FitPanel(self.chosen_target, self.fail, self.offer_download)
         content = QFormLayout()
         content.setContentsMargins(12, 0, 0, 0)
@@ -105,7 +105,7 @@ class ClusterWidget(TaskForm):
         self.count.setAccessibleName("Number of clusters")
         self.count.setToolTip(self.slider.toolTip())
         self.count.setSpecialValueText("auto")
-        # As the values of other sliders are shown.
+        # Looks like the values of other sliders.
         self.count.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
         self.count.setStyleSheet("background: transparent; border: 0;")
         self.count.setAlignment(Qt.AlignmentFlag.AlignRight)
@@ -162,7 +162,7 @@ class ClusterWidget(TaskForm):
 
     @property
     def settings(self) -> Settings:
-        """The settings as the form shows them; with objects as output for *To objects*."""
+        """The settings in the form, with objects as output for *To objects*."""
         settings = super().settings
         if not self._objects_of:
             return settings
@@ -179,7 +179,7 @@ class ClusterWidget(TaskForm):
             self.saving_objects.show()
             return in_words(segmentation, run.request.image, seconds)
         if self.image_change:
-            # The live layer goes on with the image as it is now.
+            # The live layer stays with the current image.
             outdated = add_labels(self.viewer, target, segmentation, f"{target.name} clusters")
             keep_result(outdated, target.image)
             return f"{len(segmentation.classes)} clusters, {seconds:.1f} s"
@@ -189,12 +189,12 @@ class ClusterWidget(TaskForm):
         for part in self._result_part:
             part.show()
         self._enable_buttons()
-        # Results of fits and side tasks are shown by this method alone.
+        # For results of fits and side tasks, only this method is called.
         self.show_notes(segmentation.provenance)
         return f"{len(segmentation.classes)} clusters, {seconds:.1f} s"
 
     def setting_changed(self, name: str) -> None:
-        """Cluster again if there is a result already."""
+        """Cluster again if there is already a result."""
         super().setting_changed(name)
         if name in _OTHERS:
             self._edits = ()
@@ -204,7 +204,7 @@ class ClusterWidget(TaskForm):
             self._cluster_again()
 
     def cancel(self) -> None:
-        """Cancel the run and all side runs; the form is idle at once."""
+        """Cancel the run and all side runs; the form is idle immediately."""
         self._side_runs.cancel()
         super().cancel()
 
@@ -234,12 +234,12 @@ class ClusterWidget(TaskForm):
         return current_index(self.viewer, target) if self.region.currentText() == _SLICE else None
 
     def _change_count(self, value: int) -> None:
-        """Use a number of clusters from now on; 0 for the model's own."""
+        """Use a number of clusters from now on; 0 for the model's own number."""
         self.forms[self.method_name].set_values({"n_clusters": value or None})
         self._slide_to_form()
 
     def _slide_to_form(self) -> None:
-        """Show the form's number of clusters on the slider; where it is automatic, the number of the last result."""
+        """Show the form's number of clusters on the slider; if it is automatic, the number of the last result."""
         form = self.forms.get(self.method_name)
         value = None if form is None else form.values()["n_clusters"]
         if value is None and self._shown.labels is not None:
@@ -258,7 +258,7 @@ class ClusterWidget(TaskForm):
         self._cluster_again()
 
     def show_usability(self) -> None:
-        """Enable the controls that can act."""
+        """Enable the controls that can be used now."""
         super().show_usability()
         no_image = "" if self.image.layer is not None else NO_IMAGE
         set_usable(self.view_button, no_image)
@@ -293,7 +293,7 @@ class ClusterWidget(TaskForm):
             self.result.setText(self.show_result(target, run, segmentation, 0.0))
             self._slide_to_form()
             self.result.show()
-            # With the settings of the form.
+            # Again, with the settings of the form.
             self._cluster_again()
 
     def _choose_model(self, name: str) -> None:
@@ -366,7 +366,7 @@ class ClusterWidget(TaskForm):
         use: Callable[[Run, ImageOnLayer, Segmentation], None],
         find_inputs: Callable[[ImageOnLayer, tuple[int, ...] | None], dict[str, Any]] = lambda *_: {},
     ) -> None:
-        """Run one of `tasks.SIDE_TASKS` on the chosen image; `find_inputs` returns its inputs other than the slice."""
+        """Run one of `tasks.SIDE_TASKS` on the chosen image; `find_inputs` returns its inputs except the slice."""
         if self.offer_download(lambda: self._run_side_task(name, use, find_inputs)):
             return
         task = SIDE_TASKS[name]

@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 __all__ = ["ClusterLayer"]
 
-#: Screen pixels by which the pointer may move in a click.
+#: Screen pixels by which the pointer may move during a click.
 _STILL = 4
 
 
 class ClusterLayer(QObject):
-    """Shows the latest clusters; a layer that the user has painted in is kept, and a new one is added."""
+    """Shows the latest clusters. A layer in which the user has painted is kept, and a new one is added."""
 
-    #: The user has clicked a cluster: its number, and whether others stay selected.
+    #: The user has clicked a cluster: its number, and whether other clusters stay selected.
     clicked = Signal(int, bool)
 
     def __init__(self, viewer: ViewerModel) -> None:
@@ -44,7 +44,7 @@ class ClusterLayer(QObject):
         self._painted = self._writing = False
 
     def is_of(self, layer: ImageLayer | None) -> bool:
-        """Return whether the viewer shows clusters of an image."""
+        """Tell whether the viewer shows clusters of an image layer."""
         return self.labels in self._viewer.layers and layer is self._image_layer
 
     def show(self, target: ImageOnLayer, found: Segmentation) -> None:
@@ -86,7 +86,7 @@ class ClusterLayer(QObject):
             layer_file(event.source).note_work()
 
     def _on_drag(self, layer: Labels, event: Any) -> Iterator[None]:
-        """Report a click that is not a drag."""
+        """Emit `clicked` for a click that is not a drag."""
         if layer.mode != "pan_zoom":
             return
         start = np.array(event.pos, float)

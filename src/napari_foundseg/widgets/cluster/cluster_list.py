@@ -28,9 +28,9 @@ _ID = Qt.ItemDataRole.UserRole
 class ClusterList(QWidget):
     """Clusters with colours, names and shares, and buttons that edit the selected ones."""
 
-    #: An `Edit` by the user.
+    #: The user has edited clusters; an `Edit`.
     edited = Signal(object)
-    #: The user undoes the last edit.
+    #: The user wants to undo the last edit.
     undone = Signal()
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class ClusterList(QWidget):
         return next((item.text() for item in self.items() if item.data(_ID) == number), str(number))
 
     def select(self, number: int, *, more: bool = False) -> None:
-        """Select a cluster, with `more` in addition to the others; a number without one clears the selection."""
+        """Select a cluster, with `more` in addition to others; an unknown number clears the selection unless `more`."""
         if not more:
             self.list.clearSelection()
         for item in self.items():

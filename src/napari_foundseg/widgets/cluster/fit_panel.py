@@ -37,7 +37,7 @@ __all__ = ["FitPanel"]
 
 _LAYER = "This layer, all slices"
 _FOLDER = "Folder…"
-#: Milliseconds after a cancelled fit at which to look for the model that it has saved.
+#: Milliseconds after cancelling a fit at which the catalogue is searched for the model that the fit has saved.
 _LOOKS = (500, 1500, 3000, 6000)
 
 
@@ -49,9 +49,9 @@ class FitPanel(QWidget):
     find_target : callable
         Returns the form's image, or raises a `FoundsegError`.
     fail : callable
-        Shows a `FoundsegError` beside the control that it is about.
+        Shows a `FoundsegError` next to the control that it concerns.
     offer_download : callable
-        Offers to download a model that is missing and to call a function then; returns whether it is missing.
+        Offers to download a missing model, and then to call a function; returns whether the model is missing.
     """
 
     #: A fit has succeeded: the run and its `Segmentation`.
@@ -60,7 +60,7 @@ class FitPanel(QWidget):
     kept = Signal(str)
     #: An intermediate result of a fit to the layer, a dict.
     shown = Signal(object)
-    #: The user asks for a method without a fit: the backbone, the method and its settings, a dict.
+    #: The user chose a method without a fit: the backbone, the method and its settings, a dict.
     plain_chosen = Signal(str, str, object)
     #: A fit has succeeded, failed or been cancelled.
     ended = Signal()
@@ -104,11 +104,11 @@ class FitPanel(QWidget):
 
     @property
     def current(self) -> Run | None:
-        """The fit that is under way."""
+        """The fit that is running, or None."""
         return self._follower.run
 
     def refresh(self) -> None:
-        """List the backbones of the catalogue."""
+        """List the backbones in the catalogue."""
         chosen = self.backbone.currentText()
         self.backbone.clear()
         self.backbone.addItems([row.name for row in catalog().values() if "FeatureExtractor" in row.protocols])
@@ -144,7 +144,7 @@ class FitPanel(QWidget):
         name = str(getattr(run.request.inputs, "name", ""))
         before = catalog().get(name)
         for wait in _LOOKS:
-            # A timer of the form's own ends with it.
+            # A timer that belongs to the form is destroyed with it.
             timer = QTimer(self)
             timer.setSingleShot(True)
             timer.timeout.connect(lambda last=wait == _LOOKS[-1]: self._find_saved_model(name, before, last))
@@ -153,13 +153,13 @@ class FitPanel(QWidget):
         self.ended.emit()
 
     def show_usability(self, no_image: str) -> None:
-        """Enable the buttons that can act; `no_image` says why there is no image."""
+        """Enable the buttons that can be used now; `no_image` says why there is no image."""
         self._no_image = no_image
         set_usable(self.fit_button, "A fit is under way." if self._busy else no_image)
         set_usable(self.cancel_button, "" if self._busy else "No fit is under way.")
 
     def release(self) -> None:
-        """Cancel the fit: the form is being closed."""
+        """Cancel the fit, since the form is being closed."""
         self._follower.cancel()
 
     def _find_saved_model(self, name: str, before: Any, last: bool) -> None:

@@ -1,4 +1,4 @@
-"""The layer that shows the present clusters during a fit."""
+"""The layer that shows the current clusters during a fit."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 __all__ = ["FitPreview"]
 
 _NAME = "fit preview"
-#: Greatest number of clusters of a fit.
+#: Maximum number of clusters in a fit.
 _MOST = 64
 
 
 class FitPreview:
-    """A Labels layer that is removed when the fit ends."""
+    """A Labels layer with the current clusters, which is removed when the fit ends."""
 
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = viewer

@@ -1,4 +1,4 @@
-"""Comparison of clusters with labels of the user, and learning of classes from such labels."""
+"""Comparison of clusters with the user's labels, and learning of classes from such labels."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class ReferencePanel(QWidget):
         clusters : ndarray of int
             The pixels of the cluster layer; slices without clusters are ignored.
         name_of : callable
-            Returns the name of a cluster.
+            Returns the name of a cluster, given its number.
         """
         reference = self.choice.layer
         if reference is None:
@@ -85,7 +85,7 @@ class ReferencePanel(QWidget):
         self._latest.ask(partial(_match_slices, clusters, given))
 
     def say(self, words: str) -> None:
-        """Show a text below the buttons."""
+        """Show a text below the buttons; hide it if empty."""
         self.words.setText(words)
         self.words.setVisible(bool(words))
 
@@ -109,7 +109,7 @@ def painted_over(labels: Labels, target: ImageOnLayer, indices: list[tuple[int, 
     Returns
     -------
     ndarray of int
-        Of the image's shape without channels; 0 on all other slices.
+        In the image's shape without channels; 0 on all other slices.
     """
     image = target.image
     found = {index: labels_on_slice(labels, target, index) for index in indices}
@@ -123,7 +123,7 @@ def painted_over(labels: Labels, target: ImageOnLayer, indices: list[tuple[int, 
 
 
 def _match_slices(clusters: NDArray[Any], given: Any) -> ClusterMatching:
-    """Match on slices with clusters."""
+    """Match only on slices that have clusters."""
     planes = clusters.reshape(-1, *clusters.shape[-2:])
     seen = planes.any((1, 2))
     return match_clusters(planes[seen], in_memory(given).reshape(planes.shape)[seen])

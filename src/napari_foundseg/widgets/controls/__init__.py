@@ -1,1 +1,1 @@
-"""Controls that several forms use."""
+"""Controls that are shared by several forms."""

@@ -1,4 +1,4 @@
-"""Notice of models that were imported or removed, here, in another form or on the command line."""
+"""Detection of models that were imported or removed, here, in another form or on the command line."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from napari_foundseg.widgets.qt.numpy_thread import window_first
 __all__ = ["CatalogueWatch", "catalogue_watch"]
 
 _EVERY_MS = 2000
-#: Names, hashes and states of models, and damaged rows.
+#: (name, hash, state) of each model, and (path, reason, "damaged") of each damaged row.
 _States = list[tuple[str, str, str]]
 
 
 class CatalogueWatch(QObject):
-    """Looks every two seconds, in a background thread, whether the catalogue or the installed weights have changed."""
+    """A check every two seconds, in a background thread, for changes of the catalogue and the installed weights."""
 
     changed = Signal()
 
     def __init__(self) -> None:
         super().__init__()
         self._seen: _States | None = None
-        #: Forms may have read something newer than what was seen: they read once more when nothing changes any longer.
+        #: Whether the last check found changes. Forms may have read a newer state; they read again when it is stable.
         self._moving = True
         self._asked = False
         self._files = FileThread()
@@ -37,8 +37,8 @@ class CatalogueWatch(QObject):
         self._timer.start(_EVERY_MS)
 
     def check(self) -> None:
-        """Look now, and wait for it."""
-        # What is being read may be older.
+        """Check now, and wait for the result."""
+        # The background thread may be reading an older state, so ignore its result.
         self._asked = False
         self._compare(_read_states())
 
@@ -67,7 +67,7 @@ class CatalogueWatch(QObject):
 
 @cache
 def catalogue_watch() -> CatalogueWatch:
-    """Return the watch of this window."""
+    """Return the one watch of this process."""
     return CatalogueWatch()
 
 

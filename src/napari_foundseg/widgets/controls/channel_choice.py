@@ -1,4 +1,4 @@
-"""The channel of an image that is used: the one that the viewer shows or the colours give, or those that are chosen."""
+"""The choice of an image's channels: the one in view, the one derived from the colours, or chosen ones."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from napari_foundseg.widgets.layers.shown_channel import channel_names, shown_ch
 
 __all__ = ["ChannelChoice"]
 
-#: Data of the entries that are no channel.
+#: Data of the entries that are not channels.
 _SHOWN, _SEVERAL, _AUTOMATIC, _RGB = -1, -2, -3, -4
-#: Data of the entry red; green and blue follow. Apart from channels: a chosen one stays chosen on other layers.
+#: Data of the entry red; green and blue follow. Not channel numbers, because an entry stays chosen on other layers.
 _RED = 100
 
 
 class ChannelChoice(QWidget):
-    """A choice among the channels of a layer; hidden for layers without several.
+    """A choice among the channels of a layer; hidden if the layer does not have several.
 
-    By default the channel in view is used, and the first entry names it while the slider moves. Of an RGB layer it is
-    what its colours give, which are measured in a background thread and said in words.
+    By default the channel in view is used, and the first entry names it while the slider moves. For an RGB layer, the
+    colours decide; they are measured in a background thread and described in words.
 
     Parameters
     ----------
     offered : bool
-        Whether it is shown at all.
+        Whether the choice is ever shown.
     """
 
-    #: Other channels are used from now on.
+    #: The channels to use have changed.
     changed = Signal()
     #: The user has chosen an entry or typed channels.
     picked = Signal()
@@ -83,7 +83,10 @@ class ChannelChoice(QWidget):
         self.hide()
 
     def show_layer(self, layer: ImageLayer | None, axes: str) -> None:
-        """Offer the channels of a layer, whose axes have these letters; a channel that the user chose stays chosen."""
+        """Offer the channels of a layer; a channel that the user chose stays chosen.
+
+        `axes` holds one letter for each axis of the layer.
+        """
         count = 0
         self._layer, self._axis = layer, None
         if layer is not None and "C" in axes and not (layer.rgb and len(axes) > layer.ndim):
@@ -111,28 +114,28 @@ class ChannelChoice(QWidget):
         self._update_used()
 
     def use_rule(self, rule: ColourRule) -> None:
-        """Show what the colours of an RGB layer give with a model and a method."""
+        """Set how a model and a method use the colours of an RGB layer, and show the resulting channel."""
         self._rule = rule
         if self._layer is not None and self._layer.rgb:
             self._offer_colours(self._layer)
 
     def colour(self) -> FoundColour | None:
-        """Return what the colours of an RGB layer are; None where they do not matter, or are not known yet."""
+        """Return the measured colours of an RGB layer; None if they do not matter or are not measured yet."""
         return known_colour(self._layer) if self._layer is not None and self._measures else None
 
     def settle(self, seconds: float) -> None:
-        """Wait until the colours of the layer are measured, if they matter; raises as `settle_colour`."""
+        """Wait until the colours of the layer are measured, if they matter; raise the errors of `settle_colour`."""
         if self._layer is not None and self._measures:
             settle_colour(self._layer, seconds)
 
     @property
     def _measures(self) -> bool:
-        """Whether the colours of an RGB layer give the channel."""
+        """Whether the channel is derived from the colours of an RGB layer."""
         automatic = self.combo.currentData() in (None, _AUTOMATIC)
         return self._layer is not None and bool(self._layer.rgb) and self._rule != "RGB" and automatic
 
     def channels(self) -> tuple[int | str, ...] | None:
-        """Return the channels to use, by number or name; None where there is nothing to choose, or the colours do."""
+        """Return the channels to use, by number or name; None if there is no choice or the colours decide."""
         chosen = self.combo.currentData()
         if self._layer is not None and chosen is not None and (chosen in (_AUTOMATIC, _RGB) or chosen >= _RED):
             automatic = chosen == _AUTOMATIC or not _differ(known_colour(self._layer))
@@ -156,7 +159,7 @@ class ChannelChoice(QWidget):
             emitter.connect(self._update_used) if on else emitter.disconnect(self._update_used)
 
     def _offer_colours(self, layer: ImageLayer) -> None:
-        """Offer the colours of an RGB layer, and say what they are as soon as that is known."""
+        """Offer the colours of an RGB layer, and describe them as soon as they are measured."""
         asked = ask_colour(layer)
         if asked is not None and not asked.done():
             asked.add_done_callback(lambda _done: self._tell(layer))
@@ -178,7 +181,7 @@ class ChannelChoice(QWidget):
         self._update_used()
 
     def _tell(self, layer: ImageLayer) -> None:
-        """Come back to the window's thread."""
+        """Hand the measurement over to the window's thread."""
         # The form may have been closed.
         with suppress(RuntimeError):
             self._measured.emit(layer)
@@ -192,7 +195,7 @@ class ChannelChoice(QWidget):
         self.picked.emit()
 
     def _update_used(self, _event: Any = None) -> None:
-        """Name the channel in view, and report other channels than before."""
+        """Name the channel in view, and report a change of the channels to use."""
         self.text.setVisible(self.combo.currentData() == _SEVERAL)
         layer, axis = self._layer, self._axis
         found = None if layer is None or not layer.rgb else known_colour(layer)
@@ -211,7 +214,7 @@ class ChannelChoice(QWidget):
 
 
 def _differ(found: FoundColour | None) -> bool:
-    """Tell whether red, green and blue are known to differ, so that there is something to choose among."""
+    """Tell whether red, green and blue were found to differ, so that there is a choice."""
     return found is not None and (found.kind != "grey" or len(found.channels) == 1)
 
 

@@ -1,4 +1,4 @@
-"""Colours of marks and previews, distinguishable with a colour vision deficiency (Okabe and Ito)."""
+"""Colours of marks and previews that people with a colour vision deficiency can distinguish (Okabe and Ito)."""
 
 from __future__ import annotations
 
@@ -33,35 +33,35 @@ PREVIEW = "#f0e442"
 #: The mask that a click would give.
 GUESS = "#f8f3b3"
 
-#: Outlines of chosen objects: of the first, into which the others are merged, and of the others.
+#: Outlines of chosen objects: the first, into which the others are merged, and the others.
 CHOSEN = "#ffffff"
 CHOSEN_TOO = "#f0e442"
-#: Around both, so that they are visible on bright pictures.
+#: Drawn around both outlines, so that they are visible on bright pictures.
 HALO = "#000000"
 
 #: Name of the colormaps that `listed_colormap` makes.
 LISTED = "listed"
-#: Number of colours of napari's cyclic colormap of labels, including the background.
+#: Greatest number of colours of napari's cyclic colormap for labels, including the background.
 _MOST = 2**16 - 1
 
 
 def listed_colormap(
     colours: Sequence[Any] | NDArray[Any], others: Any = None
 ) -> CyclicLabelColormap | DirectLabelColormap:
-    """Return a colormap of labels 1 to n; the background is transparent.
+    """Return a colormap for labels 1 to n; the background is transparent.
 
-    A `DirectLabelColormap` makes numba compile a dictionary first, which blocks the window for a second. So it is used
-    only for more labels than a cyclic colormap can hold.
+    A `DirectLabelColormap` makes numba compile a dictionary first, which blocks the window for a second. So it is only
+    used for more labels than a cyclic colormap can hold.
 
     Parameters
     ----------
     colours : sequence of n colours, or (n, 4) ndarray of float
-        As napari takes them.
+        Colours in any form that napari accepts.
     """
     from napari.utils.colormaps import CyclicLabelColormap, DirectLabelColormap
     from napari.utils.colormaps.standardize_color import transform_color
 
-    # One by one unless all are numbers: napari takes either names or numbers.
+    # Converted one by one unless all are numbers, because napari does not accept names mixed with numbers.
     known = colours if isinstance(colours, np.ndarray) else [transform_color(colour)[0] for colour in colours]
     colors = np.concatenate([transform_color("transparent"), np.reshape(known, (-1, 4))])
     if len(colors) > _MOST:
@@ -72,7 +72,7 @@ def listed_colormap(
 
 
 def theme_colour(theme: str, name: str) -> str:
-    """Return a colour of a napari theme."""
+    """Return a colour of a napari theme as a hexadecimal text."""
     from napari.utils.theme import get_theme
 
     return str(getattr(get_theme(theme), name).as_hex())

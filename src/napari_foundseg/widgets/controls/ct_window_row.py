@@ -1,4 +1,4 @@
-"""The CT window of an image: presets, level and width; the layer is displayed in the same window."""
+"""The CT window of an image: presets, level and width; the layer is displayed with the same window."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from napari_foundseg.widgets.controls.rows import wrapping_label
 
 __all__ = ["PRESETS", "CTWindowRow"]
 
-#: Level and width in Hounsfield units, as radiology workstations have them.
+#: Level and width in Hounsfield units, as on radiology workstations.
 PRESETS = {
     "Soft tissue, abdomen": (40, 400),
     "Liver": (60, 160),
@@ -32,15 +32,15 @@ _OWN = "Own values"
 class CTWindowRow(QWidget):
     """Presets, level and width of a CT window.
 
-    While it is active, the followed layer is displayed in the window, too; what it was displayed in before can be had
-    back, and the user may change the display at any time.
+    While it is active, the followed layer is displayed with the window too. A button restores the earlier display, and
+    the user may change the display at any time.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._layer: ImageLayer | None = None
         self._active = False
-        #: The contrast limits that layers had before.
+        #: The contrast limits of layers before the window was applied.
         self._before: WeakKeyDictionary[ImageLayer, tuple[float, float]] = WeakKeyDictionary()
         self.preset = QComboBox()
         self.preset.addItems([*PRESETS, _OWN])
@@ -71,11 +71,11 @@ class CTWindowRow(QWidget):
 
     @property
     def chosen_window(self) -> CTWindow:
-        """The chosen window."""
+        """The CT window from the boxes of level and width."""
         return CTWindow(level=self.level_box.value(), width=self.width_box.value())
 
     def activate(self, active: bool) -> None:
-        """Show the controls, and display the layer in the window; or hide them."""
+        """Show the controls and display the layer with the window, or hide them and restore the display."""
         if active == self._active:
             return
         self._active = active
@@ -86,7 +86,7 @@ class CTWindowRow(QWidget):
             self._restore()
 
     def follow(self, layer: ImageLayer | None) -> None:
-        """Display another layer in the window while the form is in view."""
+        """Follow another layer; display it with the window if the controls are active and in view."""
         if self._layer is not None:
             self._layer.events.contrast_limits.disconnect(self._show_state)
         self._layer = layer
@@ -103,7 +103,7 @@ class CTWindowRow(QWidget):
 
     @property
     def _displayed(self) -> bool:
-        """Whether the layer is displayed in the window."""
+        """Whether the layer is displayed with the window."""
         return self._layer is not None and tuple(map(float, self._layer.contrast_limits)) == self._limits
 
     def _use_preset(self, name: str) -> None:
@@ -125,7 +125,7 @@ class CTWindowRow(QWidget):
             self._display()
 
     def _display(self) -> None:
-        """Display the layer in the window; what it was displayed in before is kept."""
+        """Display the layer with the window, and remember its earlier contrast limits."""
         layer = self._layer
         if layer is not None and not layer.rgb and not self._displayed:
             low, high = layer.contrast_limits
@@ -134,7 +134,7 @@ class CTWindowRow(QWidget):
         self._show_state()
 
     def _restore(self) -> None:
-        """Display the layer as before, unless the user has changed the display since."""
+        """Restore the earlier contrast limits, unless the user has changed the display since."""
         if self._layer is not None and self._displayed and self._layer in self._before:
             self._layer.contrast_limits = self._before.pop(self._layer)
 
@@ -145,7 +145,7 @@ class CTWindowRow(QWidget):
             self._display()
 
     def _show_state(self, _event: Any = None) -> None:
-        """Say what the layer is displayed in, and offer the other."""
+        """Say how the layer is displayed, and offer the other display."""
         layer = self._layer
         usable = layer is not None and not layer.rgb
         self.button.setVisible(usable and (not self._displayed or layer in self._before))

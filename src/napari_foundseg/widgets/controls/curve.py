@@ -18,7 +18,7 @@ _POINTS = 200
 
 
 class Curve(QWidget):
-    """Draws values from left to right, the newest last."""
+    """A line plot of values from left to right, with the newest last."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Curve(QWidget):
         return QSize(200, _HEIGHT)
 
     def show_values(self, values: Sequence[float]) -> None:
-        """Draw values."""
+        """Draw a series of values; a long series is averaged."""
         each = max(1, len(values) // _POINTS)
         chunks = [values[i : i + each] for i in range(0, len(values), each)]
         self.values = [sum(chunk) / len(chunk) for chunk in chunks]

@@ -12,14 +12,16 @@ __all__ = ["ElidedCombo"]
 
 
 class ElidedCombo(QComboBox):
-    """Takes the width that there is, and shows with … that a name is longer; the tooltip then begins with the name.
+    """A combo box that shortens long names with … to fit its width.
+
+    If the chosen name is shortened, the tooltip begins with the full name.
 
     Parameters
     ----------
     least : int, optional
-        Letters that it always has room for.
+        Number of letters for which there is always room.
     cut : Qt.TextElideMode, optional
-        Where a long name is cut: at its end, or in the middle where names differ at their ends.
+        Where a long name is cut: at its end, or in the middle if names differ at their ends.
     """
 
     def __init__(self, least: int = 6, cut: Qt.TextElideMode = Qt.TextElideMode.ElideRight) -> None:
@@ -30,13 +32,13 @@ class ElidedCombo(QComboBox):
 
     @property
     def shown_text(self) -> str:
-        """The chosen entry as it is drawn."""
+        """The chosen entry as it is drawn, possibly shortened."""
         option = QStyleOptionComboBox()
         self.initStyleOption(option)
         return self._elided(option)
 
     def paintEvent(self, _event: Any) -> None:  # noqa: N802 - Qt's name
-        """Draw the chosen entry as far as there is room."""
+        """Draw the chosen entry, shortened to fit."""
         painter = QStylePainter(self)
         option = QStyleOptionComboBox()
         self.initStyleOption(option)
@@ -47,7 +49,7 @@ class ElidedCombo(QComboBox):
         painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
 
     def event(self, event: QEvent | None) -> bool:
-        """Begin the tooltip with an entry that is not drawn as a whole."""
+        """Show the tooltip that begins with the full entry, if the entry is shortened."""
         if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip and self.tip != self.toolTip():
             QToolTip.showText(event.globalPos(), self.tip, self)
             return True
@@ -55,7 +57,7 @@ class ElidedCombo(QComboBox):
 
     @property
     def tip(self) -> str:
-        """The tooltip, which begins with the chosen entry where that is not drawn as a whole."""
+        """The tooltip; it begins with the chosen entry if that is shortened."""
         whole = self.currentText()
         return self.toolTip() if self.shown_text == whole else f"{whole}\n\n{self.toolTip()}"
 

@@ -1,4 +1,4 @@
-"""What an image layer was given from its file, in words, and a button that takes it away again."""
+"""A description of the axes and scale that a layer got from its file, and a button to undo them."""
 
 from __future__ import annotations
 
@@ -27,9 +27,12 @@ __all__ = ["FileFactsRow"]
 
 
 class FileFactsRow(QWidget):
-    """Gives the chosen layer what its file says as soon as that is read; hidden where it says nothing new."""
+    """The axes and scale that the chosen layer got from its file, with notes on the file and *Undo*.
 
-    #: The layer was given axes or a scale, or lost them again.
+    Axes and scale are applied as soon as the file is read. The row is hidden if there is nothing to show.
+    """
+
+    #: Axes or a scale were applied to the layer, or undone.
     applied = Signal()
     _read = Signal(object, object)
 
@@ -53,7 +56,7 @@ class FileFactsRow(QWidget):
         self.hide()
 
     def follow(self, layer: ImageLayer | None) -> None:
-        """Read the file of a layer in a background thread; None for no layer any more."""
+        """Read the file of a layer in a background thread; None for no layer."""
         self._layer = layer
         asked = None if layer is None else ask_facts(layer)
         if asked is not None:
@@ -61,7 +64,7 @@ class FileFactsRow(QWidget):
         self._show()
 
     def settle(self, seconds: float) -> None:
-        """Wait for the file of the layer; raises as `settle_facts`."""
+        """Wait for the file of the layer; raise the errors of `settle_facts`."""
         layer = self._layer
         if layer is None or ask_facts(layer) is None:
             return
@@ -69,7 +72,7 @@ class FileFactsRow(QWidget):
         self._show_applied(layer)
 
     def _tell(self, layer: Any, future: Future[Any]) -> None:
-        """Hand the facts to the window's thread."""
+        """Hand the facts over to the window's thread."""
         try:
             self._read.emit(layer, future)
         except RuntimeError:
@@ -101,7 +104,7 @@ class FileFactsRow(QWidget):
         notes = notes_of_file(self._layer)
         lines = [] if given is None else [f"From the file: {given.words}"]
         if notes:
-            # They are of our reader, not of napari's, which opened the layer.
+            # The notes come from our reader; the layer was opened by napari's.
             lines.append(f"The file, as Worklist, Batch and the command line read it: {'; '.join(notes)}")
         self.words.setText("\n".join(lines))
         self.undo_button.setVisible(given is not None)

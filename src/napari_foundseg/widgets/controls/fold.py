@@ -1,4 +1,4 @@
-"""`Fold`: part of a form that can be folded away."""
+"""`Fold`: a part of a form that can be collapsed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Fold"]
 
 
 class Fold(QWidget):
-    """A part of a form that is shown and hidden with an arrow button."""
+    """A part of a form that an arrow button shows and hides."""
 
     def __init__(self, title: str, content: QFormLayout, parent: QWidget | None = None) -> None:
         super().__init__(parent)

@@ -1,4 +1,4 @@
-"""The image of a form: its layer and channel, and in a fold its axes and contrast."""
+"""The image of a form: its layer and channel and, in a fold, its axes and contrast."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from napari_foundseg.widgets.layers.shown_slab import shown_slab, slab_words
 
 __all__ = ["NO_IMAGE", "ImageChoice"]
 
-#: Seconds to wait for the axes of a file while a form is drawn.
+#: Seconds to wait for the axes of a file while a form is being drawn.
 _GLANCE = 0.1
 NO_IMAGE = "There is no image layer. Open an image (File > Open, or File > Open Sample > FoundSeg)."
 _AUTOMATIC = "Automatic"
@@ -56,13 +56,13 @@ class ImageChoice(QWidget):
     levels : bool
         Whether to offer the levels of multiscale images.
     channels : bool
-        Whether to offer the channels; the one in view is used without.
+        Whether to offer the channels; if not, the channel in view is used.
     """
 
     changed = Signal()
-    #: Other channels of the layer are used: the slider was moved, or the user has chosen.
+    #: The channels to use have changed: the slider was moved, or the user chose others.
     channel_changed = Signal()
-    #: The viewer shows a projection of other slices, or none any more.
+    #: The viewer shows a projection of other slices, or no longer shows one.
     slab_changed = Signal()
 
     def __init__(
@@ -117,7 +117,7 @@ class ImageChoice(QWidget):
         self._layer_changed()
 
     def expect(self, normalisation: Normalisation, colours: ColourRule) -> None:
-        """Show what the chosen model expects, with the chosen method, as the automatic choice."""
+        """Show the contrast that the model expects as the automatic choice, and use the method's colour rule."""
         self.channel.use_rule(colours)
         self._expected = normalisation
         words = f"{_AUTOMATIC} (as this model expects: {describe_normalisation(normalisation)})"
@@ -126,7 +126,7 @@ class ImageChoice(QWidget):
 
     @property
     def layer(self) -> ImageLayer | None:
-        """The chosen layer; None where there is no image layer."""
+        """The chosen layer; None if there is no image layer."""
         layer: ImageLayer | None = self._choice.layer
         return layer
 
@@ -156,7 +156,7 @@ class ImageChoice(QWidget):
         return self._axes.text().strip().upper() or None
 
     def _show_slab(self, _event: Any = None) -> None:
-        """Say of which slices the model sees a projection."""
+        """Name the slices whose projection the model sees."""
         words = ""
         with suppress(FoundsegError):
             words = slab_words(self._viewer, self.layer, self._typed_axes()) if self.layer is not None else ""
@@ -169,22 +169,22 @@ class ImageChoice(QWidget):
         self.slab_changed.emit()
 
     def wait_for_file(self) -> None:
-        """Wait for the axes that the layer's file has, and for its colours; what goes wrong is raised by `image`."""
+        """Wait for the axes from the layer's file and for its colours; errors are raised later by `image`."""
         with suppress(FoundsegError):
             self.file.settle(PATIENCE)
             self.channel.settle(PATIENCE)
 
     def target(self) -> ImageOnLayer:
-        """Return the chosen layer with its image; raises as `image` does."""
+        """Return the chosen layer with its image; raise the errors of `image`."""
         image = self.image()
         assert self.layer is not None
         return ImageOnLayer(self.layer, image)
 
     def level(self, image: Image, pixel: float) -> Level | None:
-        """Return the level of a multiscale image to run on.
+        """Return the level of a multiscale image on which to run; None for the finest.
 
-        `pixel`: for *automatic*, the width of a pixel, in pixels of the finest level, up to which a coarser level will
-        do. None for the finest level.
+        If *automatic* is chosen, use the coarsest level whose pixels are not much wider than `pixel`, in pixels of the
+        finest level.
         """
         if len(image.usable_levels) < 2:
             return None
@@ -253,12 +253,12 @@ class ImageChoice(QWidget):
         self.changed.emit()
 
     def _file_read(self) -> None:
-        """Show what the layer was given from its file."""
+        """Show the axes and scale that the layer got from its file."""
         self._axes_changed()
         self.changed.emit()
 
     def _follow(self, layer: ImageLayer | None) -> None:
-        """Follow axes and pixels of a layer instead of those of the one before."""
+        """Follow the axes and pixels of a layer instead of those of the previous one."""
         if self._followed is not None:
             self._followed.events.axis_labels.disconnect(self._axes_changed)
             self._followed.events.data.disconnect(self._axes_changed)
@@ -270,7 +270,7 @@ class ImageChoice(QWidget):
         self._followed = layer
 
     def _axes_changed(self, _event: Any = None) -> None:
-        """Show the axes of the layer, also in the title of the closed fold, and offer its channels."""
+        """Show the layer's axes, also in the title of the closed fold, and offer its channels."""
         layer = self.layer
         try:
             usual = layer_axes(layer, displayed_axes(self._viewer, layer)) if layer else ""

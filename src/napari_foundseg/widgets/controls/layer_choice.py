@@ -1,4 +1,4 @@
-"""A combo box of the layers of one type, which follows the viewer."""
+"""A combo box with the layers of one type, which follows the viewer."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from napari_foundseg.widgets.layers.layer_tags import TOOL
 __all__ = ["LayerChoice"]
 
 
-#: What an empty choice says.
+#: Placeholder texts of an empty choice.
 _EMPTY = {"Image": "Open an image first", "Labels": "Add a Labels layer first"}
 
 
 class LayerChoice(QWidget):
-    """A combo box of layers; the active layer is chosen if it has the type.
+    """A combo box of layers of one type; by default it follows the active layer.
 
     Parameters
     ----------
     follow : bool
         Whether to choose the layer that becomes active.
     none : str, optional
-        A first entry that means no layer.
+        Text of a first entry that means no layer.
     """
 
-    #: Another layer is chosen, or none.
+    #: Another layer was chosen, or none.
     changed = Signal()
-    #: The user has chosen an entry, even if it was chosen before.
+    #: The user has chosen an entry, even if it was already chosen.
     picked = Signal()
 
     def __init__(
@@ -58,12 +58,12 @@ class LayerChoice(QWidget):
 
     @property
     def layer(self) -> Any:
-        """The chosen layer; None where there is none."""
+        """The chosen layer; None if there is none."""
         at = self.combo.currentIndex() - len(self._none)
         return self._layers[at] if 0 <= at < len(self._layers) else None
 
     def show_layer(self, layer: Any) -> None:
-        """Choose a listed layer; any other chooses the entry for none, if there is one."""
+        """Choose a listed layer; any other value chooses the entry for no layer, if there is one."""
         if layer in self._layers:
             self.combo.setCurrentIndex(self._layers.index(layer) + len(self._none))
         elif self._none:
@@ -96,7 +96,7 @@ class LayerChoice(QWidget):
         self.combo.blockSignals(True)
         self.combo.clear()
         self.combo.addItems([*self._none, *(layer.name for layer in self._layers)])
-        # With a placeholder, Qt chooses no entry by itself.
+        # With a placeholder, Qt does not choose an entry automatically.
         self.combo.setCurrentIndex(0 if self.combo.count() else -1)
         if chosen in self._layers:
             self.show_layer(chosen)

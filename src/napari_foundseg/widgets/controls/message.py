@@ -1,4 +1,4 @@
-"""Messages below the control that they are about."""
+"""Messages that are shown below the control to which they refer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _PART_OF_ERROR: dict[type[FoundsegError], str] = {
 
 
 class Message(QLabel):
-    """A message; hidden while it is empty."""
+    """A text below a control, either an error or a hint; hidden while it is empty."""
 
     def __init__(self, theme: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -45,14 +45,14 @@ class Message(QLabel):
         self.hide()
 
     def set_theme(self, theme: str) -> None:
-        """Take the colour of an error's border from a theme; the text keeps the theme's text colour, for contrast."""
+        """Use a theme's colour for the border of errors; the text keeps the theme's text colour, for contrast."""
         self._theme = theme
         border = f"border-left: 4px solid {theme_colour(theme, 'error')}; " if self._is_error else ""
         self.setStyleSheet(f"QLabel {{ {border}padding: 2px 6px; }}")
 
     @property
     def is_error(self) -> bool:
-        """Whether what it says is an error, or a hint about something that works as it should."""
+        """Whether the message is an error; otherwise it is a hint."""
         return self._is_error
 
     def say(self, text: str) -> None:
@@ -72,5 +72,5 @@ class Message(QLabel):
 
 
 def part_of(error: FoundsegError) -> str:
-    """Return which part of a form an error is about."""
+    """Return the name of the part of a form to which an error refers."""
     return next((part for kind, part in _PART_OF_ERROR.items() if isinstance(error, kind)), "run")

@@ -1,4 +1,4 @@
-"""The model of a form."""
+"""The choice of a form's model."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from napari_foundseg.widgets.controls.elided_combo import ElidedCombo
 
 __all__ = ["GET_MODELS", "ModelChoice"]
 
-#: The entry at the foot.
+#: The last entry.
 GET_MODELS = "Get models…"
 
 
 class ModelChoice(ElidedCombo):
     """A choice among the models that can do a task; the data of each entry is the model's name.
 
-    Models that are not on this computer are listed with their size. The last entry opens the dock *Models* and is never
-    chosen itself.
+    Models that are not on this computer are listed with their size. The last entry opens the dock *Models*; it never
+    becomes the chosen entry.
     """
 
-    #: The user wants to get models.
+    #: The user has chosen the entry *Get models…*.
     get_models = Signal()
-    #: The chosen model has left the catalogue; its name. Another one is chosen.
+    #: The chosen model is no longer in the catalogue; its name. Another model is now chosen.
     gone = Signal(str)
 
     def __init__(self, task: Task) -> None:
@@ -47,10 +47,10 @@ class ModelChoice(ElidedCombo):
         catalogue_watch().changed.connect(self.refresh)
 
     def refresh(self, choose: str | None = None) -> None:
-        """Read the catalogue again, after a model was added to it.
+        """Read the catalogue again and list its models.
 
-        `choose`: the model to choose; by default the chosen one, else the one of the preferences, else the first whose
-        weights are installed.
+        `choose` is the name of the model to choose. By default, the chosen model stays if the user chose it or its
+        weights are installed. Otherwise, the preferred or the first model with installed weights is chosen.
         """
         before = (self.currentData(), self.state())
         chosen_by_user = self._chosen_by_user
@@ -66,7 +66,7 @@ class ModelChoice(ElidedCombo):
             self.addItem(model.name if here else f"{model.name} ({size_text(model.size_mb)})", model.name)
             self.setItemData(self.count() - 1, state(model), Qt.ItemDataRole.ToolTipRole)
             if not here:
-                # Listed all the same: the form offers to download it.
+                # It is listed anyway, because the form offers to download it.
                 self._dim(self.count() - 1)
         self.insertSeparator(self.count())
         self.addItem(GET_MODELS, None)
@@ -85,20 +85,20 @@ class ModelChoice(ElidedCombo):
         return str(self.currentData(Qt.ItemDataRole.ToolTipRole) or "")
 
     def keyPressEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
-        """Move through the models; the entry below them is chosen in the open list only."""
+        """Move through the models with keys; the last entry can only be chosen in the open list."""
         self._by_keys = True
         super().keyPressEvent(event)
         self._by_keys = False
 
     def wheelEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
-        """Move through the models."""
+        """Move through the models with the mouse wheel; the last entry is not chosen."""
         self._by_keys = True
         super().wheelEvent(event)
         self._by_keys = False
 
     def _keep_choice(self, at: int) -> None:
         if self.itemData(at) is None:
-            # Before the form hears of it.
+            # Restore the model before the form handles the signal.
             self.setCurrentIndex(self._last)
             if not self._by_keys:
                 QTimer.singleShot(0, self.get_models.emit)
@@ -107,7 +107,7 @@ class ModelChoice(ElidedCombo):
         self._chosen_by_user = True
 
     def _find(self, models: list[CatalogRow], name: str | None) -> int | None:
-        """Return the index of a model, or of the one that has taken its place."""
+        """Return the index of a model, or of the model that has replaced it; None if there is neither."""
         if not name:
             return None
         return next((i for i, model in enumerate(models) if name in (model.name, model.stands_for)), None)
@@ -121,7 +121,7 @@ class ModelChoice(ElidedCombo):
 
 
 def _first_choice(models: list[CatalogRow]) -> int:
-    """Return the index of the preferred model, else of the first, among those whose weights are installed."""
+    """Return the index of the preferred model, or else the first, with installed weights; 0 if there is none."""
     installed = [i for i, model in enumerate(models) if locate(model) is not None]
     preferred = [i for i in installed if models[i].name == preferences().default_model]
     return next(iter(preferred or installed), 0)

@@ -1,4 +1,4 @@
-"""Import of a model in a process of its own, by the command line: so torch stays out of the window."""
+"""Import of a model in a separate process, by the command line, so that the window's process never imports torch."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from napari_foundseg.io.preferences import engine_environment
 __all__ = ["ModelImport", "choose_weights_file", "choose_weights_folder"]
 
 _FILES = "Weights (*.pth *.pt *.ckpt *.bin *.pkl *.safetensors *.json *.h5 *.onnx *.zip *.yaml *.yml);;All files (*)"
-#: The option by which the user agrees that Python of a package runs.
+#: The option by which the user allows Python code of a package to run.
 _RUN_CODE = "--run-code"
 _QUESTION = "Do you trust those who wrote it, and want it to run whenever the model is used?"
-#: Where the next dialog opens.
+#: The folder in which the next dialog opens; empty before the first import.
 _last_folder: list[str] = []
 
 
 def choose_weights_file(parent: QWidget) -> str:
-    """Return the file of weights that the user chooses; empty if none."""
+    """Ask the user for a file of weights and return its path; empty if none is chosen."""
     return QFileDialog.getOpenFileName(parent, "Import a model: weights file", _folder(), _FILES)[0]
 
 
 def choose_weights_folder(parent: QWidget) -> str:
-    """Return the folder of weights that the user chooses; empty if none."""
+    """Ask the user for a folder of weights and return its path; empty if none is chosen."""
     return QFileDialog.getExistingDirectory(parent, "Import a model: folder of weights", _folder())
 
 
@@ -39,24 +39,24 @@ def _folder() -> str:
 
 
 class ModelImport(QObject):
-    """One import at a time."""
+    """The import of a model in a separate process; there is one import at a time."""
 
-    #: Name of the new model, or the FoundsegError.
+    #: The import has ended; the name of the new model, or a FoundsegError.
     ended = Signal(object)
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._process: QProcess | None = None
-        #: Path and options of the import that is under way.
+        #: Path and options of the current import.
         self._asked: tuple[str, tuple[str, ...]] = ("", ())
 
     @property
     def running(self) -> bool:
-        """Whether an import is under way."""
+        """Whether an import is in progress."""
         return self._process is not None
 
     def start(self, path: str, *options: str) -> None:
-        """Import a file or folder; `options` are those of the command line."""
+        """Import a file or folder; `options` are options of the command line."""
         _last_folder[:] = [str(Path(path).parent)]
         self._asked = (path, options)
         process = QProcess(self)
@@ -70,7 +70,7 @@ class ModelImport(QObject):
         process.start(sys.executable, ["-P", "-m", "napari_foundseg", "models", "import", path, *options])
 
     def stop(self) -> None:
-        """End the import without a word; the catalogue stays as it is."""
+        """Kill the import without emitting `ended`; the catalogue does not change."""
         process, self._process = self._process, None
         if process is not None:
             process.finished.disconnect(self._finish)
@@ -104,7 +104,7 @@ class ModelImport(QObject):
         self.ended.emit(outcome)
 
     def _allows(self, error: CodeNotAllowedError) -> bool:
-        """Ask whether Python of a package may be run."""
+        """Ask whether Python code of a package may be run."""
         parent = self.parent()
         answer = QMessageBox.question(
             parent if isinstance(parent, QWidget) else None,
@@ -117,7 +117,7 @@ class ModelImport(QObject):
 
 
 def _error_of(lines: list[str]) -> FoundsegError:
-    """Return the named error that the command line printed."""
+    """Return the error that the command line printed, by its class name; else an EngineError."""
     for line in reversed(lines):
         kind = getattr(errors, line.partition(": ")[0], None)
         if isinstance(kind, type) and issubclass(kind, FoundsegError) and kind is not errors.BadImageError:

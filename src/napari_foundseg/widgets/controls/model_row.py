@@ -1,4 +1,4 @@
-"""The model of a form with its state in words, a link to where it comes from, and *Import…*."""
+"""The model of a form with its state, a link to its source, and *Import…*."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from napari_foundseg.widgets.controls.rows import labelled_row, link_html, wrapp
 
 __all__ = ["ModelRow"]
 
-#: Characters of an address that is shown whole.
+#: Greatest length of an address that is shown in full.
 _WHOLE = 64
 
 
 class ModelRow(QWidget):
-    """The choice of a model, *Import…*, and what is known of the chosen model."""
+    """The choice of a model, *Import…*, and the state of the chosen model."""
 
-    #: FoundsegError of an import.
+    #: An import has failed; its FoundsegError.
     failed = Signal(object)
-    #: An import begins.
+    #: An import has begun.
     started = Signal()
 
     def __init__(self, viewer: ViewerModel, task: Task, parent: QWidget | None = None) -> None:
@@ -74,7 +74,7 @@ class ModelRow(QWidget):
         self._show_damaged()
 
     def show_state(self, own_settings: str) -> None:
-        """Show the state of the chosen model, and which settings it has defaults of its own for."""
+        """Show the state of the chosen model; `own_settings` lists the settings for which it has its own defaults."""
         chosen = row(str(self.choice.currentData()))
         own = f" Its own settings: {escape(own_settings)}." if own_settings else ""
         missing = locate(chosen) is None
@@ -85,7 +85,7 @@ class ModelRow(QWidget):
         self.state.setText(f"{escape(self.choice.state())}.{own}" if own else escape(self.choice.state()))
 
     def import_weights(self, path: str) -> None:
-        """Import a file or folder in a process of its own; the window stays free."""
+        """Import a file or folder in a separate process, without blocking the window."""
         if self._import.running or not path:
             return
         self.started.emit()
@@ -94,7 +94,7 @@ class ModelRow(QWidget):
         self._import.start(path)
 
     def release(self) -> None:
-        """End an import that is under way: the form is being closed."""
+        """Stop a running import, because the form is being closed."""
         self._import.stop()
 
     def _add_menu(self) -> None:
@@ -105,7 +105,7 @@ class ModelRow(QWidget):
             menu.addAction(action)
         self._copy = QAction("Copy address of the chosen model", menu)
         self._copy.triggered.connect(self._copy_address)
-        # Where users look for them.
+        # Listed here because this is where users look for them.
         unsupported = QAction(IN_WORDS, menu)
         unsupported.setEnabled(False)
         for action in (self._copy, unsupported):
@@ -150,7 +150,7 @@ class ModelRow(QWidget):
         self.words.setVisible(bool(text))
 
     def _show_damaged(self) -> None:
-        """Name the imported models that are not in the list, and why."""
+        """List the imported models that cannot be read, with the reasons."""
         left_out = damaged_rows()
         self.damaged.setText("\n".join(
             f"{Path(path).stem} is left out: {Path(path).name} cannot be read ({_shortened_reason(reason)}). "

@@ -1,4 +1,4 @@
-"""A preview of the model's input."""
+"""A preview of the input of the model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SIDE = 270
 
 
 class ModelView(Fold):
-    """The current slice after the choice of channels and contrast, in 8 bits.
+    """The current slice after selecting channels and contrast, in 8 bits.
 
     Parameters
     ----------

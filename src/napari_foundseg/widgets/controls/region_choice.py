@@ -1,4 +1,4 @@
-"""The region that a run works on: all slices, the current one, the visible part, or a drawn rectangle."""
+"""The region of an image to segment: all slices, the current one, the visible part, or a drawn rectangle."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DRAWN = "Drawn rectangle"
 
 
 class RegionChoice(QComboBox):
-    """A choice of the part of an image to segment."""
+    """A combo box for the part of an image to segment."""
 
     def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -46,7 +46,7 @@ class RegionChoice(QComboBox):
         Raises
         ------
         PromptError
-            If nothing of the image is in view, or no rectangle is drawn.
+            If no part of the image is in view, or no rectangle is drawn.
         """
         choice = self.currentText()
         if choice == _WHOLE:
@@ -60,7 +60,9 @@ class RegionChoice(QComboBox):
 
 
 def find_shapes(viewer: ViewerModel) -> Shapes:
-    """Return the Shapes layer that holds the rectangle.
+    """Return the Shapes layer with the rectangle.
+
+    Layers with selected shapes come first, then the active layer, then the topmost one.
 
     Raises
     ------

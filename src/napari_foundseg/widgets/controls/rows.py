@@ -1,4 +1,4 @@
-"""Rows of a form, and the text in them."""
+"""Helpers for the rows of a form and their text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LABEL_WIDTH = 62
 
 
 def labelled_row(text: str, *widgets: QWidget) -> QWidget:
-    """Return a row of a label, whose shortcut focuses the first widget, and widgets."""
+    """Return a row with a label and widgets; the label's shortcut focuses the first widget."""
     label = QLabel(text)
     label.setMinimumWidth(_LABEL_WIDTH)
     label.setAlignment(Qt.AlignmentFlag.AlignTop)
@@ -23,7 +23,7 @@ def labelled_row(text: str, *widgets: QWidget) -> QWidget:
 
 
 def side_by_side(*widgets: QWidget) -> QWidget:
-    """Return a row of widgets; labels take no more width than they need."""
+    """Return a row of widgets; labels are only as wide as they need to be."""
     row = QWidget()
     line = QHBoxLayout(row)
     line.setContentsMargins(0, 0, 0, 0)
@@ -41,7 +41,7 @@ def wrapping_label(text: str) -> QLabel:
 
 
 def link_html(address: str, colour: str, longest: int) -> str:
-    """Return a link; an address of more than `longest` characters is shown without its middle."""
+    """Return a link as HTML; an address longer than `longest` characters is shown without its middle."""
     shown = address.partition("://")[2]
     if len(shown) > longest:
         host, _, path = shown.partition("/")

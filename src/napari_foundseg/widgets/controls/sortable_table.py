@@ -15,17 +15,17 @@ from napari_foundseg.core.measuring.number_text import number_text, size_text
 __all__ = ["TableModel", "TableView"]
 
 _NOWHERE = QModelIndex()
-#: Columns of ids, which are names and not amounts.
+#: Columns that hold ids, which are not formatted as amounts.
 _IDS = frozenset({"label", "reference"})
 
 
 class TableModel(QAbstractTableModel):
-    """A data frame as a Qt model; Qt asks only for visible cells.
+    """A data frame as a Qt model; Qt requests only the visible cells.
 
     Parameters
     ----------
     explain : callable
-        Returns the help of a column.
+        Returns the help text of a column, by its name.
     """
 
     def __init__(self, explain: Callable[[str], str]) -> None:
@@ -36,7 +36,7 @@ class TableModel(QAbstractTableModel):
         self._sorted: tuple[str, bool] | None = None
 
     def show(self, table: pd.DataFrame) -> None:
-        """Show a table, sorted like the last one.
+        """Show a table, sorted like the previous one.
 
         Parameters
         ----------
@@ -61,7 +61,7 @@ class TableModel(QAbstractTableModel):
         return 0 if parent.isValid() else len(self._columns)
 
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        """Return text, tooltip or alignment of a cell; numbers have about four digits, NaN is empty."""
+        """Return the text, tooltip or alignment of a cell; numbers have about four digits, NaN is an empty text."""
         value = self._columns[index.column()][index.row()]
         if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole):
             name = str(self.table.columns[index.column()])
@@ -73,7 +73,7 @@ class TableModel(QAbstractTableModel):
     def headerData(  # noqa: N802 - Qt's name
         self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
     ) -> Any:
-        """Return a column's name, or as its tooltip what it means."""
+        """Return a column's name, or the explanation of the column as its tooltip."""
         if orientation == Qt.Orientation.Horizontal and section < len(self._columns):
             name = str(self.table.columns[section])
             if role == Qt.ItemDataRole.DisplayRole:
@@ -83,21 +83,21 @@ class TableModel(QAbstractTableModel):
         return None
 
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
-        """Sort by a column; empty cells come last either way."""
+        """Sort by a column; empty cells come last in both orders."""
         if 0 <= column < len(self._columns):
             self._sorted = str(self.table.columns[column]), order == Qt.SortOrder.AscendingOrder
             self.show(self.table)
 
 
 class TableView(QTableView):
-    """Shows a table; one row can be selected, by mouse or keyboard.
+    """A view of a table in which one row can be selected, by mouse or keyboard.
 
     Parameters
     ----------
     key : str
-        The column whose value the chosen row is known by when the table changes.
+        The column that identifies the selected row when the table changes.
     explain : callable
-        Returns the help of a column, by its name; shown as the tooltip of its header.
+        Returns the help text of a column, by its name; shown as the tooltip of its header.
     """
 
     #: The user has selected a row, a `pandas.Series`.
@@ -131,7 +131,7 @@ class TableView(QTableView):
         self.model_.modelReset.connect(self._after_reset)
 
     def show_table(self, table: pd.DataFrame) -> None:
-        """Show another table; selection and scroll position stay.
+        """Show another table; selection and scroll position are kept.
 
         Parameters
         ----------
@@ -144,15 +144,15 @@ class TableView(QTableView):
             self.resizeColumnsToContents()
 
     def show_column(self, column: int, shown: bool) -> None:
-        """Show a column, as wide as its texts, or hide it."""
+        """Show or hide a column; a shown column becomes as wide as its texts."""
         if shown == self.isColumnHidden(column):
             self.setColumnHidden(column, not shown)
             self.resizeColumnToContents(column)
 
     def select(self, value: Any) -> None:
-        """Select the row with a value in the key column, without the signal.
+        """Select the row with a value in the key column, without emitting `chosen`.
 
-        No row is selected if none has it.
+        If no row has the value, nothing is selected.
         """
         self._value = value
         table = self.model_.table
@@ -182,7 +182,7 @@ class TableView(QTableView):
 
 
 def _same_column(name: str, table: pd.DataFrame) -> Any:
-    """Return a column of a table, whichever unit it is in, such as ``area (µm²)``; None if there is none."""
+    """Return the column with the same name in any unit, such as ``area (µm²)``; None if there is none."""
     plain = plain_name(name)
     return next((column for column in table if column == name or plain_name(str(column)) == plain), None)
 

@@ -1,4 +1,4 @@
-"""Controls that cannot act are disabled, and their tooltips say why."""
+"""Disabling controls that cannot be used, with the reason in their tooltips."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _SHOWN = "foundseg_shown_help"
 
 
 def set_usable(widget: QWidget, why_not: str) -> None:
-    """Enable a control, or disable it where there is a reason, which its tooltip then begins with."""
-    # A tooltip that was set elsewhere since is the control's own.
+    """Enable a control, or disable it if `why_not` gives a reason; the tooltip then begins with the reason."""
+    # If the tooltip was changed elsewhere since, the new text is the control's own help.
     if widget.property(_HELP) is None or widget.toolTip() != widget.property(_SHOWN):
         widget.setProperty(_HELP, widget.toolTip())
     own = str(widget.property(_HELP))

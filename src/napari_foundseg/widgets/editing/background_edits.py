@@ -1,4 +1,4 @@
-"""Edits of a Labels layer that take long: computed in a background thread one after the other, written as one step."""
+"""Slow edits of a Labels layer: computed in a background thread, in order, each written as one step."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BackgroundEdits", "MadeEdit"]
 
-#: Greatest number of pixels that are written and drawn in no time.
+#: Greatest number of pixels that are written and drawn without a noticeable delay.
 _SMALL = 1 << 20
 
 Make = Callable[[NDArray[Any]], Iterable[tuple[SliceBox, NDArray[Any]]]]
@@ -38,23 +38,23 @@ Make = Callable[[NDArray[Any]], Iterable[tuple[SliceBox, NDArray[Any]]]]
 
 @dataclass
 class MadeEdit:
-    """A step that was computed and is not written yet.
+    """A step that is computed but not yet written into the layer.
 
-    `part` is None where no pixel changes, `table` where no fact does.
+    `part` is None if no pixel changes; `table` is None if no fact about an object changes.
     """
 
     values: NDArray[Any]
     part: Difference | None
-    #: The sizes of the objects afterwards, and the ids that appear or disappear.
+    #: The sizes of the objects after the step, and the ids that appear or disappear.
     census: Census
     turned: set[int]
     known_before: dict[int, Any] = field(default_factory=dict)
     known_after: dict[int, Any] = field(default_factory=dict)
     table: pd.DataFrame | None = None
-    #: Of an undo or redo: the step, and the pixels that are left alone since something else has changed them.
+    #: For an undo or redo: the step, and the number of pixels left unchanged because something else has changed them.
     step: EditStep | None = None
     left: int = 0
-    #: The greatest of the values.
+    #: The greatest new pixel value.
     largest: int = 0
 
 
@@ -64,24 +64,24 @@ class _Order:
     prepare: Callable[[], tuple[Make, Facts]]
     done: Callable[[bool | Exception], None]
     progress: EditProgress
-    #: Of an undo or redo: returns the step that is to be applied.
+    #: For an undo or redo: returns the step to apply.
     step: Callable[[], EditStep | None] | None = None
 
 
 class BackgroundEdits(QObject):
-    """The edits of one layer that are being computed.
+    """The queue of edits of one layer that are computed in the background.
 
     Parameters
     ----------
     layer : napari.layers.Labels
         The layer.
     counted : ObjectCounts
-        The sizes of its objects.
+        The sizes of the layer's objects.
     write : callable
         Takes a name and a `MadeEdit`, writes it into the layer, and returns whether anything changed.
     """
 
-    #: Another edit is being computed, or none.
+    #: The edit that is being computed has changed, or the queue is empty.
     changed = Signal()
 
     def __init__(self, layer: Labels, counted: ObjectCounts, write: Callable[[str, MadeEdit], bool]) -> None:
@@ -94,19 +94,19 @@ class BackgroundEdits(QObject):
         self._array: NDArray[Any] | None = None
         self._revision = -1
         self._result: bool | Exception = False
-        #: Whether the first is in the layer already, and about to be told.
+        #: Whether the first edit is already in the layer, and only its `done` has not been called yet.
         self._is_written = False
         self._thread = NumpyThread("edits")
         self._thread.done.connect(self._computed)
 
     @property
     def name(self) -> str:
-        """Name of the edit that is being computed; empty where there is none."""
+        """Name of the edit that is being computed; empty if there is none."""
         return self._orders[0].name if self._orders else ""
 
     @property
     def progress(self) -> EditProgress | None:
-        """How far it is."""
+        """Progress of the edit that is being computed; None if there is none."""
         return self._orders[0].progress if self._orders else None
 
     def ask(
@@ -116,7 +116,7 @@ class BackgroundEdits(QObject):
         done: Callable[[bool | Exception], None],
         progress: EditProgress | None = None,
     ) -> None:
-        """Compute an edit after those that were asked for before; the parameters are those of `write_soon`."""
+        """Queue an edit after those requested earlier; the parameters are those of `LabelsHistory.write_soon`."""
         self._orders.append(_Order(name, prepare, done, progress or EditProgress()))
         if len(self._orders) == 1:
             self._start()
@@ -124,25 +124,29 @@ class BackgroundEdits(QObject):
 
     @property
     def is_stepping(self) -> bool:
-        """Whether a step is being undone or redone."""
+        """Whether an undo or redo is being computed."""
         return bool(self._orders) and self._orders[0].step is not None
 
     def apply(self, name: str, step: Callable[[], EditStep | None], done: Callable[[bool | Exception], None]) -> None:
-        """Undo or redo a step; `step` is called when it is its turn, and returns None where there is none."""
+        """Queue an undo or redo.
+
+        `step` is called when the edit reaches the front of the queue. It returns None if there is nothing to undo or
+        redo.
+        """
         self._orders.append(_Order(name, lambda: (lambda _: (), {}), done, EditProgress(), step))
         if len(self._orders) == 1:
             self._start()
         self.changed.emit()
 
     def cancel(self) -> bool:
-        """Cancel all; return whether there was anything."""
+        """Cancel all edits that are not yet in the layer; return whether there were any."""
         orders = list(self._orders)[int(self._is_written) :]
         for order in orders:
             order.progress.cancel()
         return bool(orders)
 
     def release(self) -> None:
-        """Cancel all without a report: the layer is gone."""
+        """Cancel all edits without calling their `done`, because the layer is gone."""
         self._released = True
         self.cancel()
         self._orders.clear()
@@ -153,7 +157,7 @@ class BackgroundEdits(QObject):
         try:
             make, known = order.prepare()
             step = None if order.step is None else order.step()
-        except Exception as error:  # noqa: BLE001 - told to whoever asked
+        except Exception as error:  # noqa: BLE001 - passed to `done`
             self._finish(error)
             return
         if order.step is not None and step is None:
@@ -187,13 +191,13 @@ class BackgroundEdits(QObject):
         else:
             try:
                 self._result = self._write(order.name, result)
-            except Exception as error:  # noqa: BLE001 - told to whoever asked
+            except Exception as error:  # noqa: BLE001 - passed to `done`
                 self._result = error
             self._is_written = True
             if result.values.size <= _SMALL:
                 self._finish_written()
             else:
-                # The window draws and answers between the two.
+                # The window can draw and handle input between writing the edit and reporting it.
                 QTimer.singleShot(0, self._finish_written)
 
     def _finish_written(self) -> None:
@@ -221,7 +225,7 @@ def _made(
     table: pd.DataFrame,
     progress: EditProgress,
 ) -> MadeEdit:
-    """Compute a step with all that belongs to it, so that nothing but writing is left for the window's thread."""
+    """Compute a whole step in the background thread, so that the window's thread only has to write it."""
     made = composed(array, make(array))
     progress.report(progress.done)
     values, part = (np.zeros(0, array.dtype), None) if made is None else made
@@ -230,7 +234,7 @@ def _made(
     all_before = facts_of_table(table, INDEX, {*turned, *known, *edited_ids(parts)})
     after_labels = array
     if part is not None and set(columns) - {INDEX}:
-        # The objects are measured as they will be.
+        # The objects are measured as they will be after the step.
         after_labels = (
             array.astype(np.promote_types(array.dtype, values.dtype)) if _wraps(array, values) else array.copy()
         )
@@ -242,7 +246,7 @@ def _made(
 
 
 def _applied(array: NDArray[Any], step: EditStep, census: Census, table: pd.DataFrame) -> MadeEdit:
-    """Compute the labels after a step of one part."""
+    """Compute the result of undoing or redoing a step that has a single part."""
     (part,) = step.parts
     values, left = part.onto(array[part.box])
     turned = census.take(step.parts)

@@ -1,4 +1,4 @@
-"""What is being computed of a layer, how far it is, and *Cancel*."""
+"""Progress of the edit of a layer that is being computed, and *Cancel*."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EditRow"]
 
-#: Milliseconds between two looks at how far the edit is.
+#: Milliseconds between updates of the progress bar.
 _INTERVAL = 100
 _STEPS = 1000
 
@@ -44,11 +44,11 @@ class EditRow(QWidget):
 
     @property
     def name(self) -> str:
-        """Name of the edit; empty where none is being computed."""
+        """Name of the edit; empty if none is being computed."""
         return "" if self._edits is None else self._edits.name
 
     def follow(self, edits: BackgroundEdits | None) -> None:
-        """Show the edits of another layer, or of none."""
+        """Show the edits of another layer; None for no layer."""
         if self._edits is not None:
             self._edits.changed.disconnect(self._show)
         self._edits = edits
@@ -68,7 +68,7 @@ class EditRow(QWidget):
     def _show_progress(self) -> None:
         progress = None if self._edits is None else self._edits.progress
         if progress is not None:
-            # Qt would draw the whole window before it goes on.
+            # Without this, Qt would redraw the whole window before it continues.
             self.bar.setUpdatesEnabled(False)
             self.bar.setValue(int(_STEPS * progress.done))
             self.bar.setUpdatesEnabled(True)

@@ -1,4 +1,4 @@
-"""The Labels layer of an image's objects: where accepted masks go."""
+"""The Labels layer that holds an image's objects: accepted masks are written into it."""
 
 from __future__ import annotations
 
@@ -32,43 +32,43 @@ def assign_objects(layer: ImageLayer, labels: Labels) -> None:
 
 
 def assigned_objects(layer: ImageLayer) -> Labels | None:
-    """Return the Labels layer that was assigned to an image; None where it no longer exists."""
+    """Return the Labels layer that was assigned to an image; None if there is none or it no longer exists."""
     return _assigned[layer]() if layer in _assigned else None
 
 
 class ImageObjects:
-    """Finds or makes the Labels layer of each image's objects."""
+    """The Labels layers for the objects of a viewer's images; found or created on demand."""
 
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = viewer
         self._histories: dict[ImageLayer, LabelsHistory] = {}
         self._followed: WeakKeyDictionary[ImageLayer, ReferenceType[Labels] | None] = WeakKeyDictionary()
-        #: Identifies the pixels that the objects belong to; lazy arrays by identity, since they do not change.
+        #: Identifies the pixels to which the objects belong; lazy arrays by identity, since they do not change.
         self._contents: WeakKeyDictionary[ImageLayer, Any] = WeakKeyDictionary()
         viewer.layers.events.removed.connect(self._layer_removed)
 
     def of(self, target: ImageOnLayer) -> LabelsHistory | None:
-        """Return the objects of an image.
+        """Return the history of an image's objects.
 
-        None if there are none yet, their layer was removed or no longer fits, or the image has other pixels than those
-        that the objects were accepted on.
+        Return None if there are no objects yet, if their layer was removed or no longer fits, or if the pixels of the
+        image have changed since the objects were accepted.
         """
         layer = target.layer
         shape = target.overlay.shape
         history = self._histories.get(layer)
         if (latest := _assigned.get(layer)) is not self._followed.get(layer):
-            # Once: a layer that the user chooses afterwards stays.
+            # Adopt it only once, so that a layer that the user chooses afterwards is kept.
             self._followed[layer] = latest
             if (labels := self._assigned_to(layer, shape)) is not None:
                 return self.adopt(target, labels)
         if history is not None and history.layer in self._viewer.layers and history.layer.data.shape == shape:
-            # Objects of other pixels are kept too, so that `swapped` can tell the user.
+            # The history is kept even if the pixels have changed, so that `swapped` can report it.
             return history if self._contents.get(layer) == _content_id(target.image) else None
         self._drop_history(layer)
         return None
 
     def swapped(self, target: ImageOnLayer) -> Labels | None:
-        """Return the layer of objects of the pixels that an image had before; None where it has the same pixels."""
+        """Return the objects' layer if the pixels of the image have changed since; None if they have not."""
         history = self._histories.get(target.layer)
         same = history is None or self._contents.get(target.layer) == _content_id(target.image)
         return None if same or history is None else history.layer
@@ -79,8 +79,8 @@ class ImageObjects:
         Parameters
         ----------
         data : ndarray of int, optional
-            Objects to start with, of the overlay's shape; they are written into the layer that was assigned to the
-            image, where there is one.
+            Initial objects, of the overlay's shape. If a layer is assigned to the image, they are written into it
+            and no layer is added.
         known : mapping of int to mapping of str, optional
             Scores, review state and notes of these objects.
         """
@@ -100,7 +100,10 @@ class ImageObjects:
         return self.adopt(target, labels)
 
     def adopt(self, target: ImageOnLayer, labels: Labels) -> LabelsHistory:
-        """Write accepted masks of an image into a Labels layer in memory, of the overlay's shape, from now on."""
+        """Write the accepted masks of an image into a Labels layer from now on.
+
+        The layer must be in memory and have the overlay's shape.
+        """
         layer = target.layer
         image = target.image
         self._drop_history(layer)
@@ -111,7 +114,7 @@ class ImageObjects:
         return history
 
     def forget(self, layer: ImageLayer) -> None:
-        """Write the next accepted mask into a new layer."""
+        """Forget the layer of an image's objects, so that the next accepted mask goes into a new layer."""
         _assigned.pop(layer, None)
         self._followed.pop(layer, None)
         self._drop_history(layer)

@@ -1,4 +1,4 @@
-"""Results that are not saved yet are kept for recovery, as a form changes them and as the user edits them."""
+"""Recovery of unsaved results: they are kept while a form changes them and while the user edits them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["keep_result", "rewriting"]
 
 
 def keep_result(layer: Labels, image: Image | None) -> None:
-    """Keep a result that is in a viewer and in no file for recovery, as it is now and as long as it is there."""
+    """Keep an unsaved result for recovery, as it is now and for as long as it is in a viewer."""
     layer_file(layer).note_result(image)
     history = shared_history(layer, image, keep_result)
     if history.journal.is_open:
@@ -30,7 +30,7 @@ def keep_result(layer: Labels, image: Image | None) -> None:
 
 @contextmanager
 def rewriting(layer: Labels) -> Iterator[None]:
-    """Let a form give its result other pixels and features."""
+    """Let a form replace the pixels and features of its own result, without an undo step."""
     history = open_history(layer)
     if history is None:
         yield
@@ -46,6 +46,6 @@ def rewriting(layer: Labels) -> Iterator[None]:
 
 @atexit.register
 def _close_journals() -> None:
-    """Write what is left when the program ends while layers are still in a viewer."""
+    """Write all remaining changes when the program ends while layers are still in a viewer."""
     for history in open_histories():
         history.journal.close()

@@ -52,7 +52,7 @@ def ask_path(parent: QWidget | None, layer: Labels) -> Path | None:
     ending = formats[filters.index(chosen)].write_endings[0] if chosen in filters else formats[0].write_endings[0]
     path = with_label_ending(Path(name), ending)
     if str(path) != name and image_exists(path):
-        # The dialog has asked about the name without its ending.
+        # The dialog only asked about the name without the ending.
         answer = QMessageBox.question(parent, "Save labels", f"{path.name!r} already exists. Replace it?")
         if answer != QMessageBox.StandardButton.Yes:
             return None
@@ -61,9 +61,10 @@ def ask_path(parent: QWidget | None, layer: Labels) -> Path | None:
 
 
 def saving(layer: Labels, path: Path, *, replace: bool = False) -> Callable[[], list[str]]:
-    """Return a function that writes the labels as they are now; slow, so not for the window's thread.
+    """Return a function that writes the labels as they are now.
 
-    It raises a ChangedError if the file was written by others since the layer was opened or saved, unless `replace`.
+    The function is slow, so call it in a background thread. It raises a ChangedError if another window or program has
+    written the file since the layer was opened or saved, unless `replace` is true.
 
     Raises
     ------
@@ -78,7 +79,7 @@ def saving(layer: Labels, path: Path, *, replace: bool = False) -> Callable[[], 
         attributes["multiscale"] = False
     attributes["axis_labels"] = [letter.lower() for letter in _axes(layer)]
     attributes["features"] = attributes["features"].copy()
-    # A copy, since the user goes on.
+    # A copy, since the user may edit the labels meanwhile.
     pixels = data.copy() if isinstance(data, np.ndarray) else data
     known = layer_file(layer).known
     image = layer_file(layer).image
@@ -96,14 +97,14 @@ def saving(layer: Labels, path: Path, *, replace: bool = False) -> Callable[[], 
 
 
 def mark_saved(layer: Labels, path: Path, edits: int | None = None, lost: str = "") -> None:
-    """Note that the labels are in a file; `edits` and `lost` as `LayerFile.note_saved` takes them."""
+    """Note that the labels are saved in a file; `edits` and `lost` are those of `LayerFile.note_saved`."""
     layer_file(layer).note_saved(path, edits, lost)
     if not layer_file(layer).is_unsaved():
         _end_journal(layer)
 
 
 def mark_unwanted(layer: Labels) -> None:
-    """Note that the labels need neither be saved nor recovered."""
+    """Note that the labels need not be saved or recovered."""
     layer_file(layer).note_unwanted()
     _end_journal(layer, unwanted=True)
 
@@ -118,7 +119,7 @@ def _end_journal(layer: Labels, *, unwanted: bool = False) -> None:
 
 
 def saved_in_words(layer: Labels, path: Path, written: list[str]) -> str:
-    """Return what was saved beside the labels, and what their file cannot hold; empty where there is neither."""
+    """Describe the properties file that was also written, and the transforms that the file cannot hold; else empty."""
     beside = [Path(name).name for name in written if Path(name).suffix == ".csv"]
     words = [f"The properties of the objects are in {beside[0]}."] if beside else []
     moved = np.any(np.asarray(layer.translate) != 0)
@@ -132,7 +133,10 @@ def saved_in_words(layer: Labels, path: Path, written: list[str]) -> str:
 
 
 def save_and_wait(parent: QWidget | None, layer: Labels) -> bool:
-    """Ask for a file and save the labels in it; return whether they are saved, and show why not in a message box."""
+    """Ask for a file, save the labels in it and wait; return whether they are saved.
+
+    A failure is shown in a message box.
+    """
     path = None
     ended: Any = None
     try:
@@ -158,7 +162,7 @@ def save_and_wait(parent: QWidget | None, layer: Labels) -> bool:
 
 
 def _ended(work: Callable[[], Any]) -> Any:
-    """Do some work in a background thread while the window is drawn; return its result or exception."""
+    """Run `work` in a background thread while the window stays drawn; return its result or exception."""
     ended: list[Any] = []
     files = FileThread()
     files.ask(work, ended.append)
@@ -168,14 +172,17 @@ def _ended(work: Callable[[], Any]) -> Any:
 
 
 def _inputs(layer: Labels) -> list[str]:
-    """Return the files of all other layers and open worklists and batches, and of the image of the labels."""
+    """Return the files that must not be overwritten.
+
+    These are the files of all other layers, open worklists and batches, and of the labels' image.
+    """
     paths = [str(path) for viewer in open_viewers() for path in find_input_files(viewer, but=layer.name)]
     image = layer_file(layer).image
     return [*paths, *([image.source] if image is not None and image.source else [])]
 
 
 def _axes(layer: Labels) -> str:
-    """Return the letters of the axes, of the image where it has as many."""
+    """Return the axis letters of the labels: the image's if the shapes agree, else the layer's own."""
     image = layer_file(layer).image
     pixels = layer.data[0] if layer.multiscale else layer.data
     if image is not None and len(image.label_axes) == pixels.ndim and image.shape == pixels.shape:

@@ -36,32 +36,33 @@ if TYPE_CHECKING:
 
 __all__ = ["LabelsHistory", "open_histories", "open_history", "shared_history"]
 
-#: Greatest number of changed pixels to update one by one; beyond, redrawing the slice is faster.
+#: Greatest number of changed pixels to update one by one; for more, redrawing the slice is faster.
 _FEW = 300_000
-#: A box that is less than this part of the layer is drawn without the rest.
+#: A box is written and redrawn on its own if its size is at most 1/_PART of the layer.
 _PART = 8
-#: Greatest number of pixels of a step that is undone in the window's thread.
+#: Greatest number of pixels of a step that is undone in the window's thread; larger steps run in the background.
 _LARGE = 1 << 20
-#: Bytes of steps that are kept of a layer that no form follows.
+#: Bytes of undo steps that are kept for a layer that no form follows.
 _LEFT = 64 << 20
 
 _shared: WeakKeyDictionary[Labels, LabelsHistory] = WeakKeyDictionary()
 
 
 def open_history(layer: Labels) -> LabelsHistory | None:
-    """Return the history of a layer; None where no form follows the layer."""
+    """Return the history of a layer; None if it has none."""
     return _shared.get(layer)
 
 
 def open_histories() -> list[LabelsHistory]:
-    """Return the histories of all layers."""
+    """Return all histories that currently exist."""
     return list(_shared.values())
 
 
 def shared_history(layer: Labels, image: Image | None, user: Hashable) -> LabelsHistory:
-    """Return the one history of a layer.
+    """Return the one history of a layer, and register `user` with it.
 
-    When every `user` has called `leave`, it goes on as long as the layer is in a viewer, so that nothing is lost.
+    After every `user` has called `leave`, the history lives on while the layer is in a viewer, so that no change is
+    lost.
     """
     layer = unwrapped(layer)
     if layer not in _shared:
@@ -71,19 +72,19 @@ def shared_history(layer: Labels, image: Image | None, user: Hashable) -> Labels
 
 
 class LabelsHistory(QObject):
-    """Undo and redo of one Labels layer; each step is kept in its journal.
+    """Undo and redo of one Labels layer; each step is also written into its journal.
 
-    Ctrl+Z and Ctrl+Shift+Z act on it while the layer is active; napari's own undo knows only strokes.
+    Ctrl+Z and Ctrl+Shift+Z act on it while the layer is active; napari's own undo only covers paint strokes.
 
     Parameters
     ----------
     layer : napari.layers.Labels
-        The layer; its data are a NumPy array.
+        The layer; its data must be a NumPy array.
     image : Image or None
         The image that the labels belong to.
     """
 
-    #: A step was written, undone or redone; in words, or empty.
+    #: A step was written, undone or redone; a sentence for the user, or empty.
     changed = Signal(str)
     #: A step was written, undone or redone; the `EditStep` in the direction in which it was written.
     stepped = Signal(object)
@@ -92,19 +93,19 @@ class LabelsHistory(QObject):
         super().__init__()
         self.layer = layer
         self._array = layer.data
-        #: The size of each object, and so the free ids.
+        #: The size of each object; the free ids follow from it.
         self.counted = ObjectCounts(layer)
         self._steps = History()
-        #: Opened with the first change.
+        #: Opened by the first change.
         self.journal = LabelsJournal(layer, image)
-        #: Where the labels are.
+        #: Which file holds the labels, if any.
         self.file = layer_file(layer)
         self.file.look_again()
         self._busy = False
         self._users: set[Hashable] = set()
         self._presence = LayerPresence(layer, self.release)
         self._applied: MadeEdit | None = None
-        #: Edits that take long.
+        #: Slow edits, computed in a background thread.
         self.background = BackgroundEdits(layer, self.counted, self._write_made)
         layer.events.paint.connect(self._on_paint)
         layer.events.data.connect(self._on_new_array)
@@ -112,17 +113,17 @@ class LabelsHistory(QObject):
 
     @property
     def undo_name(self) -> str | None:
-        """Name of the step that undo would revert."""
+        """Name of the step that undo would revert; None if there is none."""
         return self._steps.undo_name
 
     @property
     def redo_name(self) -> str | None:
-        """Name of the step that redo would repeat."""
+        """Name of the step that redo would repeat; None if there is none."""
         return self._steps.redo_name
 
     @property
     def last(self) -> EditStep | None:
-        """The step that undo would revert."""
+        """The step that undo would revert; None if there is none."""
         return self._steps.last
 
     def bind(self, layer: Any) -> None:
@@ -130,21 +131,21 @@ class LabelsHistory(QObject):
         bind_keys(layer, {"Control-Z": self.undo, "Control-Shift-Z": self.redo})
 
     def free_id(self) -> int:
-        """Return the next free id; ids of rejected objects are not free."""
+        """Return the next free id; ids of rejected objects are not reused."""
         rejected = (label for label, facts in read_facts(self.layer).items() if facts.get("review") == REJECTED)
         return max(self.counted.census.largest, *rejected, 0) + 1
 
     def write(self, name: str, pieces: Iterable[tuple[SliceBox, NDArray[Any]]], known: Facts | None = None) -> bool:
-        """Write into the layer as one step.
+        """Write pieces into the layer as one undoable step; return whether anything changed.
 
         Parameters
         ----------
         pieces : iterable of (tuple of slice, ndarray of int)
-            Boxes of the array and their new values; a later one counts where they overlap. Nothing is written before
-            all are there.
+            Boxes of the array and their new values; where boxes overlap, the later one wins. Nothing is written until
+            all pieces have been produced.
         known : mapping of int to mapping of str, optional
-            Facts about objects from now on; read when all pieces are there. Facts about other objects that appear or
-            disappear with the step are removed.
+            New facts about objects; read only after all pieces have been produced. Facts about other objects that
+            appear or disappear with the step are removed.
         """
         self.journal.open()
         made = composed(self.layer.data, pieces)
@@ -162,7 +163,10 @@ class LabelsHistory(QObject):
         step: EditStep | None,
         known: Facts | None = None,
     ) -> EditStep | None:
-        """Write pieces as `write` does, as a part of a step if that is still the last; return the last step."""
+        """Write pieces as `write` does, and join them with `step` if that is still the last step.
+
+        Return the last step.
+        """
         before = self._steps.last
         if not self.write(name, pieces, known) or step is None or before is not step:
             return self._steps.last
@@ -182,19 +186,22 @@ class LabelsHistory(QObject):
         Parameters
         ----------
         prepare : callable
-            Returns a function that makes pieces from the label image, without changing it, and the facts about
-            objects. Called again if something else was written in the meantime.
+            Returns a function and the new facts about objects. The function computes pieces from the label image
+            and must not change it. `prepare` is called again if something else was written in the meantime.
         done : callable
-            Gets whether anything changed, or the error; after an error nothing has changed. Not called if the layer
-            is gone.
+            Called with whether anything changed, or with the error; after an error nothing has changed. Not called
+            if the layer is gone.
         progress : EditProgress, optional
-            By which the edit can be cancelled: `done` gets an EditCancelled.
+            Used to cancel the edit; `done` is then called with an EditCancelled.
         """
         self.journal.open()
         self.background.ask(name, prepare, done, progress)
 
     def _write_made(self, name: str, made: MadeEdit) -> bool:
-        """Write what was computed in a background thread of the layer as it is now; return whether anything changed."""
+        """Write a computed edit into the layer; return whether anything changed.
+
+        The edit was computed in a background thread from the layer's current pixels.
+        """
         if made.part is not None:
             self._widen_dtype(made.largest)
             box = made.part.box
@@ -217,19 +224,22 @@ class LabelsHistory(QObject):
         return True
 
     def note(self, name: str, ids: Iterable[int], **values: str) -> bool:
-        """Set facts about objects, such as the user's note, as one step; other facts stay."""
+        """Set facts about objects, such as the user's note, as one step.
+
+        Other facts stay. Return whether anything changed.
+        """
         self.journal.open()
         ids = list(ids)
         before = read_facts(self.layer, ids)
         return self._record_step(name, [], {i: {**before.get(i, {}), **values} for i in ids})
 
     def undo(self) -> None:
-        """Cancel the edit that is being computed, else revert the last step."""
+        """Revert the last step; if an edit other than an undo or redo is being computed, cancel it instead."""
         if self.background.is_stepping or not self.background.cancel():
             self.revert()
 
     def revert(self) -> None:
-        """Revert the last step."""
+        """Revert the last step, even while an edit is being computed."""
         self._apply_step("undo", lambda: self._steps.last_reversed, self._steps.undo, "Undone")
 
     def redo(self) -> None:
@@ -237,20 +247,20 @@ class LabelsHistory(QObject):
         self._apply_step("redo", lambda: self._steps.next, self._steps.redo, "Redone")
 
     def join(self, user: Hashable) -> None:
-        """Register a user of the history."""
+        """Register a user of the history, so that it stays open until `leave`."""
         if self._presence.is_watched:
             self._presence.forget()
             self.counted.resume()
         self._users.add(user)
 
     def leave(self, user: Hashable) -> None:
-        """Unregister a user; without any, the history follows the layer until it is in no viewer any more."""
+        """Unregister a user; after the last one, the history follows the layer until no viewer holds it."""
         if user not in self._users:
             return
         self._users.remove(user)
         if self._users:
             return
-        # Without a change there is nothing to keep.
+        # If nothing has changed, there is nothing to keep.
         if not self.journal.is_open or not self._presence.watch():
             self.release()
             return
@@ -269,7 +279,7 @@ class LabelsHistory(QObject):
         self.journal.close()
         if self.file.untouched and self.file.journal is not None:
             QTimer.singleShot(0, self.file.discard_if_removed)
-        # Nothing can be undone any more where the layer is gone.
+        # The layer may be gone, so nothing can be undone any more.
         self._steps = History()
         self.changed.emit("")
 
@@ -313,14 +323,17 @@ class LabelsHistory(QObject):
         self.changed.emit(f"{done}: {step.name}.{self.counted.describe(turned)}{note}")
 
     def _write_part(self, part: Difference) -> int:
-        """Write a part of a step; return how many pixels were left unchanged since something else has changed them."""
+        """Write one part of an undo or redo.
+
+        Return the number of pixels left unchanged because something else has changed them.
+        """
         before = np.array(self.layer.data[part.box])
         after, left = part.onto(before)
         self._write_box(part.box, before, after)
         return left
 
     def _record_step(self, name: str, parts: Sequence[Difference], known: Facts) -> bool:
-        """Record a written step with the facts about objects from now on; return whether anything changed."""
+        """Record a step that is already in the layer, and write the new facts; return whether anything changed."""
         self.journal.open()
         turned = self.counted.take(parts)
         all_before = read_facts(self.layer, {*turned, *known, *edited_ids(parts)})
@@ -356,7 +369,7 @@ class LabelsHistory(QObject):
                 self.layer.data_setitem(where, values[changed])
 
     def _widen_dtype(self, largest: int) -> None:
-        """Widen the layer's dtype for larger ids, so that none wraps around."""
+        """Widen the layer's dtype if `largest` does not fit, so that no id wraps around."""
         if largest > np.iinfo(self.layer.data.dtype).max:
             with self._writing():
                 self.layer.data = self.layer.data.astype(label_dtype(largest))
@@ -376,7 +389,7 @@ class LabelsHistory(QObject):
 
     @contextmanager
     def rewriting(self) -> Iterator[None]:
-        """Let a form give its own result other pixels: no step, and kept for recovery as a whole."""
+        """Let a form replace its own result: no undo step is recorded, and the journal is written again as a whole."""
         with self._writing():
             yield
         if self._array.shape != self.layer.data.shape:
@@ -386,13 +399,13 @@ class LabelsHistory(QObject):
         self.journal.begin_soon()
 
     def _on_new_array(self, _event: Any = None) -> None:
-        """Record, as a step, that something else has given the layer a new array."""
+        """Record a step when something else has given the layer a new array."""
         old = self._array
         self._array = self.layer.data
         if self._busy or not self.journal.is_open or old is self._array:
             return
         if old.shape != self._array.shape:
-            # No earlier step fits the new shape, and the journal has the old one.
+            # Earlier steps do not fit the new shape, and the journal holds labels of the old shape.
             self._steps = History()
             self.counted.restart()
             self.journal.close()

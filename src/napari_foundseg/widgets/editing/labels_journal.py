@@ -21,24 +21,24 @@ if TYPE_CHECKING:
 
 __all__ = ["LabelsJournal"]
 
-#: Bytes of steps that wait for a disk on which there is room; beyond, the labels are written whole later on.
+#: Bytes of steps that may wait for space on the disk; beyond that, the whole labels are written again later.
 _MOST_WAITING = 64 << 20
-#: Milliseconds after the last change of a result by a form until it is written again.
+#: Milliseconds between a form's last change of its result and writing the result again.
 _QUIET = 1000
 
 
 class LabelsJournal(QObject):
-    """Keeps the labels of a layer and each step that changes them, so that a crash loses nothing.
+    """The record on the disk of a layer's labels and of every step that changes them, so that a crash loses nothing.
 
     Parameters
     ----------
     layer : napari.layers.Labels
-        The layer; its data are a NumPy array.
+        The layer; its data must be a NumPy array.
     image : Image or None
-        The image that the labels belong to; without one they are offered for recovery as a layer of their own.
+        The image to which the labels belong; without one they are offered for recovery as a separate layer.
     """
 
-    #: All changes are on the disk; the time in seconds since 1970.
+    #: All changes are on the disk; the time of writing, in seconds since 1970.
     saved = Signal(float)
     #: The changes could not be written; the reason.
     failed = Signal(str)
@@ -62,11 +62,14 @@ class LabelsJournal(QObject):
 
     @property
     def is_open(self) -> bool:
-        """Whether the labels are being written into the journal."""
+        """Whether changes of the labels are being written into the journal."""
         return self._journal is not None
 
     def open(self, instead: Journal | None = None) -> None:
-        """Write the present labels, unless the journal is open; `instead` of an abandoned one."""
+        """Begin a journal with the current labels; do nothing if it is already open.
+
+        `instead` is an abandoned journal, which ends as soon as the new one is on the disk.
+        """
         if self._journal is not None:
             return
         layer = self._layer
@@ -78,7 +81,7 @@ class LabelsJournal(QObject):
         def header() -> Header:
             owner: tuple[str, str | None] = ("", None)
             if image is not None:
-                # A lazy image may have been deleted; the labels are written all the same.
+                # The file of a lazy image may have been deleted; the labels are written anyway.
                 with suppress(Exception):
                     owner = image.identity(), image.source
             return Header.now(owner[0], name, data.shape, owner[1], place)
@@ -90,11 +93,11 @@ class LabelsJournal(QObject):
         layer.events.name.connect(self._follow_name)
 
     def replace(self, before: Path | Journal) -> None:
-        """End a journal with the same labels as soon as this one is on the disk."""
+        """End an earlier journal with the same labels as soon as this one is on the disk."""
         self._replaced.append(before)
 
     def _end_replaced(self, _when: float) -> None:
-        # A slot of the object's own: one that takes itself away while it runs can end the process.
+        # This is a permanent slot: a slot that disconnects itself while it runs can crash the process.
         while self._replaced:
             before = self._replaced.pop()
             path = before.file_path if isinstance(before, Journal) else before
@@ -105,39 +108,39 @@ class LabelsJournal(QObject):
                 self._file.journal = None
 
     def add(self, step: EditStep) -> None:
-        """Write a step; the journal is open."""
+        """Write a step; the journal must be open."""
         assert self._journal is not None
         self._journal.add(step)
 
     def mark_saved(self) -> None:
-        """Note that the labels as they are now are in a file."""
+        """Note that the current labels are saved in a file."""
         if self._journal is not None:
             self._journal.mark_saved()
 
     def mark_discarded(self) -> None:
-        """Note that the labels as they are now are not wanted."""
+        """Note that the user does not want the current labels."""
         if self._journal is not None:
             self._journal.mark_discarded()
 
     def begin_soon(self) -> None:
-        """Write the labels again once a form has stopped changing them: they did not change by a step."""
+        """Write the labels again once a form has stopped changing them, because its changes are not steps."""
         if self._journal is not None:
             self._quiet.start()
 
     def begin_again(self) -> None:
-        """Write the present labels into a new file; what is left to be written is in them."""
+        """Write the current labels into a new file; they include all changes that were not yet written."""
         if self._journal is not None:
             self._layer.events.name.disconnect(self)
             self._quiet.stop()
             journal = self._journal
             self._journal = None
             journal.abandon()
-            # Nobody offers it meanwhile.
+            # So that it is not offered for recovery meanwhile.
             self._file.journal = journal.file_path
             self.open(journal)
 
     def use_image(self, image: Image) -> None:
-        """Set the image that the labels belong to; an image with other pixels gets a new journal."""
+        """Set the image to which the labels belong; begin a new journal if its pixels differ from the last one's."""
         before = self._image
         self._image = self._file.image = image
         if self._journal is None or before is None or before.describes_as(image):
@@ -147,7 +150,7 @@ class LabelsJournal(QObject):
             self.open()
 
     def close(self) -> None:
-        """Write what is left; labels that are in no file are offered for recovery."""
+        """Write all remaining changes and close; labels that are not in a file are offered for recovery."""
         if self._journal is None:
             return
         if self._quiet.isActive():
@@ -175,13 +178,13 @@ class LabelsJournal(QObject):
             self.failed.emit("there is not enough memory" if isinstance(error, MemoryError) else repr(error))
 
     def _lighten(self, _reason: str) -> None:
-        """Begin again where a step is missing, or where too much is waiting."""
+        """Begin a new journal file if a step is missing or too many bytes are waiting."""
         journal = self._journal
         if journal is not None and (journal.incomplete or journal.waiting_bytes > _MOST_WAITING):
             self.begin_again()
 
 
 def _place(layer: Labels) -> dict[str, Any]:
-    """Return where a layer lies in the world, as values that JSON holds."""
+    """Return the transforms, units and axis labels of a layer as values that JSON can hold."""
     place = {name: np.asarray(getattr(layer, name), float).tolist() for name in ("scale", "translate", "rotate")}
     return place | {"units": [str(unit) for unit in layer.units], "axis_labels": list(layer.axis_labels)}

@@ -1,4 +1,4 @@
-"""Where the labels of a layer are: in which file, kept for recovery, or in memory only."""
+"""Where the labels of a layer are stored: in a file, in the recovery journal, or in memory only."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _files: WeakKeyDictionary[Labels, LayerFile] = WeakKeyDictionary()
 
 
 def layer_file(layer: Labels) -> LayerFile:
-    """Return where the labels of a layer are; there is one of it for each layer."""
+    """Return the `LayerFile` of a layer; each layer has exactly one."""
     layer = unwrapped(layer)
     if layer not in _files:
         _files[layer] = LayerFile(layer)
@@ -39,18 +39,18 @@ def layer_file(layer: Labels) -> LayerFile:
 
 
 def unsaved_layers(layers: Iterable[Any]) -> list[Labels]:
-    """Return the layers that hold work which is in no file."""
+    """Return the layers with work that is not in a file."""
     return [layer for layer in layers if layer in _files and _files[layer].is_unsaved()]
 
 
 def journals_of_open_layers() -> set[Path]:
-    """Return the journals whose layers are still in a viewer of this process, so that nothing is lost yet."""
+    """Return the closed journals of layers still in a viewer of this process; their work is not lost yet."""
     shown = {layer for viewer in open_viewers() for layer in viewer.layers if layer in _files}
     return {path for layer in shown if (path := _files[layer].journal) is not None}
 
 
 class LayerFile(QObject):
-    """Which file holds the labels of a layer, until they are edited again.
+    """The state of a layer's labels: the file that holds them, and whether they were edited since.
 
     Parameters
     ----------
@@ -64,18 +64,18 @@ class LayerFile(QObject):
     def __init__(self, layer: Labels) -> None:
         super().__init__()
         self._layer = ref(layer)
-        #: The file that the labels were saved in or opened from last.
+        #: The file in which the labels were saved last, or from which they were opened.
         self.path: Path | None = None if layer.source.path is None else Path(layer.source.path)
-        #: What that file, and others that the labels were in, held then.
+        #: The recorded contents of that file, and of earlier files of the labels.
         self.known = KnownFiles()
         opened = opened_files(layer.data)
         if opened is not None:
             self.known.take(opened)
         elif self.path is not None and self.path.is_file():
             self.known.note(*files_of_labels(self.path))
-        #: The image that they belong to.
+        #: The image to which the labels belong.
         self.image: Image | None = None
-        #: The journal that was closed while the labels were in no file.
+        #: The journal that was closed while the labels were not in a file.
         self.journal: Path | None = None
         self._saved_at: float | None = None
         self._kept_at: float | None = None
@@ -86,25 +86,25 @@ class LayerFile(QObject):
         #: Whether the labels are a result that the user has not edited.
         self.untouched = False
         self._checksum: int | None = None
-        #: Number of edits so far, by which one tells whether there was one in the meantime.
+        #: Number of edits so far; comparing it shows whether the labels were edited in the meantime.
         self.edits = 0
 
     def note_work(self) -> None:
-        """Note that the labels have changed."""
+        """Note that the labels were edited."""
         self._work = self._edited = True
         self.untouched = False
         self.edits += 1
         self.changed.emit()
 
     def note_result(self, image: Image | None) -> None:
-        """Note that the labels are a new result of an image, not saved yet."""
+        """Note that the labels are a new, unsaved result for an image."""
         untouched = self.untouched or not self._work
         self.image = image
         self.note_work()
         self.untouched = untouched
 
     def note_kept(self, when: float) -> None:
-        """Note that all edits are in the journal since this time, in seconds since 1970."""
+        """Note that the journal holds all edits; `when` is in seconds since 1970."""
         self._kept_at = when
         self._failed = False
         self.changed.emit()
@@ -115,10 +115,10 @@ class LayerFile(QObject):
         self.changed.emit()
 
     def note_saved(self, path: Path, edits: int | None = None, lost: str = "") -> None:
-        """Note that the labels are in a file.
+        """Note that the labels are saved in a file.
 
-        `edits`: how many there were when they were copied for it; all by default.
-        `lost`: what the file does not keep of the layer, in words.
+        `edits` is the number of edits when the labels were copied for the file; by default, the current number.
+        `lost` names the properties of the layer that the file does not keep.
         """
         self.path = path
         self._lost = lost
@@ -129,37 +129,37 @@ class LayerFile(QObject):
         self.changed.emit()
 
     def note_unwanted(self) -> None:
-        """Note that the user wants neither a file nor an offer to recover the labels."""
+        """Note that the user wants neither to save nor to recover the labels."""
         self._work = self._edited = False
         self.changed.emit()
 
     def end_journal(self, *, unwanted: bool = False) -> None:
-        """Offer the closed journal no more: its labels are in a file, or not wanted."""
+        """Stop offering the closed journal, because its labels are in a file or not wanted."""
         if self.journal is not None:
             with suppress(OSError):  # it may have been deleted in the meantime
                 (discard_journal if unwanted else end_journal)(self.journal)
             self.journal = None
 
     def discard_if_removed(self) -> None:
-        """Do not offer a result that the user has removed from an open viewer without having edited it."""
+        """Stop offering an unedited result that the user has removed from an open viewer."""
         layer = self._layer()
         here = layer is None or not any(layer in viewer.layers for viewer in open_viewers())
         if self.untouched and here and open_viewers():
             self.end_journal(unwanted=True)
 
     def look_again(self) -> None:
-        """Find out whether something has edited saved labels while nothing of this package followed the layer."""
+        """Detect edits of saved labels that were made while this package did not follow the layer."""
         layer = self._layer()
         if layer is not None and not self._edited and self._checksum not in (None, _checksum(layer)):
             self._work = self._edited = True
 
     def is_unsaved(self) -> bool:
-        """Tell whether the layer holds work that is in no file."""
+        """Tell whether the layer has work that is not in a file."""
         self.look_again()
         return self._work and not self._in_file()
 
     def in_words(self) -> str:
-        """Return where the labels are, such as ``kept for recovery 15:26, not saved yet``."""
+        """Describe where the labels are stored, such as ``kept for recovery 15:26, not saved yet``."""
         path = self.path
         saved = "" if path is None or self._saved_at is None else f"saved in {path.name} {_clock(self._saved_at)}"
         if self._in_file():
@@ -185,7 +185,7 @@ def _clock(when: float) -> str:
 
 
 def _checksum(layer: Labels) -> int | None:
-    """Return a checksum of the labels and what is known of their objects; None where they are not in memory."""
+    """Return a checksum of the labels and the facts about their objects; None if the labels are not in memory."""
     if layer.multiscale or not isinstance(layer.data, np.ndarray):
         return None
     facts = repr(sorted(read_facts(layer).items())).encode()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_objects", "clicked_others", "object_at", "outline_prompt", "refine_object"]
 
-#: Facts from a run that are wrong for another outline.
+#: Facts from a run that are no longer true after the outline changes.
 _OF_A_MASK = ("area", "y0", "x0", "y1", "x1")
 
 
@@ -33,10 +33,10 @@ def add_objects(
     name: str = "accept",
     taken: Mapping[int, Collection[int]] | None = None,
 ) -> list[int]:
-    """Write masks as new objects, with their scores, in one step.
+    """Write masks as new objects, with their scores, in one step; return the new ids.
 
-    `taken`: by the masks' labels, other objects of which a mask may take pixels with *keep others*, too, but not more
-    than half: a mask of most of an object is that object once more.
+    `taken` maps a mask's label to other objects. With *keep others*, the mask may still take pixels from these, but no
+    more than half of each: a mask that covers more of an object is that same object again.
     """
     first = history.free_id()
     known: dict[int, dict[str, Any]] = {}
@@ -46,7 +46,7 @@ def add_objects(
     low = [min(box[axis].start for box in boxes) for axis in range(history.layer.ndim)]
     high = [max(box[axis].stop for box in boxes) for axis in range(history.layer.ndim)]
     around = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-    # A copy that holds any id.
+    # A copy with a dtype that can hold any id.
     values = np.array(history.layer.data[around], np.uint64)
     for mask, box in zip(masks, boxes, strict=True):
         label = first + len(known)
@@ -65,29 +65,29 @@ def add_objects(
 
 
 def _score_facts(mask: Mask) -> dict[str, Any]:
-    """Return the facts about the object that a mask becomes."""
+    """Return the scores of a mask as facts about its object."""
     return {"predicted_iou": float(mask.predicted_iou), "stability_score": float(mask.stability_score)}
 
 
 def outline_prompt(
     history: LabelsHistory | None, target: ImageOnLayer, prompts: Sequence[Prompt], label: int | None
 ) -> tuple[int, Prompt]:
-    """Return a prompt for another outline of an accepted object: clicks, and the object's pixels as a mask.
+    """Return a prompt for a new outline of an accepted object: the clicks, and the object's pixels as a mask.
 
-    `label` is the object; None for the one under the first point, or the nearest to it that is no farther away than
-    its own radius: a click may be on what is missing of it.
+    If `label` is None, the object is the one under the first point. If the point is on background, it is the nearest
+    object, provided that it is no farther away than its own radius: a click may be on a missing part of the object.
 
     Returns
     -------
     int
-        The object.
+        The id of the object.
     Prompt
-        With its mask.
+        The prompt with the object's mask.
 
     Raises
     ------
     PromptError
-        If it is not clear which object is meant.
+        If the object cannot be determined.
     """
     if history is None:
         raise PromptError("There are no accepted objects to refine yet. Choose 'one new object' first.")
@@ -106,7 +106,10 @@ def outline_prompt(
 
 
 def object_at(plane: NDArray[Any], point: Sequence[float]) -> int:
-    """Return the object that a click on or beside it means; 0 for none."""
+    """Return the object that a click on it or near it refers to; 0 for none.
+
+    A click on background refers to the nearest object if that is no farther away than its own radius.
+    """
     at = tuple(int(np.floor(c + 0.5)) for c in point)
     if plane[at]:
         return int(plane[at])
@@ -121,7 +124,7 @@ def object_at(plane: NDArray[Any], point: Sequence[float]) -> int:
 
 
 def clicked_others(history: LabelsHistory, target: ImageOnLayer, prompt: Prompt, label: int) -> set[int]:
-    """Return the other objects on which there is a positive click of a prompt for `label`."""
+    """Return the objects other than `label` that have a positive click of a prompt on them."""
     index, flat = prompt.in_plane(target.image.shape, target.image.label_axes)
     plane = target.overlay.plane(np.asarray(history.layer.data), index)
     signs = flat.labels or ()
@@ -137,10 +140,10 @@ def refine_object(
     overlap: Overlap,
     taken: Collection[int] = (),
 ) -> bool:
-    """Give an object another outline on one slice, in one step.
+    """Replace the outline of an object on one slice, in one step; return whether anything changed.
 
-    `overlap` decides whether it may take pixels of other objects; those of the objects `taken` it may take with *keep
-    others*, too. Pixels that it loses become background; with *fill free only* it loses none.
+    `overlap` decides whether the object may take pixels of other objects. It may always take pixels of the objects in
+    `taken`, even with *keep others*. Pixels that it loses become background; with *fill free only* it loses none.
     """
     plane = overlay.plane(history.layer.data, mask.index)
     rows, columns = np.nonzero(plane == label)

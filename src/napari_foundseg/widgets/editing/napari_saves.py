@@ -1,9 +1,9 @@
-"""napari's own *Save Selected Layers*: labels that it saves count as saved, and our writer comes first for labels.
+"""napari's own *Save Selected Layers*: labels that it saves count as saved, and our writer is tried first.
 
-napari does not say what it has saved, and takes the first writer of its list, which is its own; that keeps neither
-scale nor colours nor features. So once a form is open, the function through which napari saves notes the labels, and
-our writer, which takes single Labels layers only, stands before others of these. No preference is changed, and the
-dialog offers napari's writer as before.
+napari does not report the saved files. It uses the first writer in its list, its own, which drops scale, colours
+and features. Therefore, once a form is open, napari's save function is wrapped to note the saved labels. Our writer,
+which only accepts single Labels layers, is moved before the other writers. No preference is changed, and the dialog
+still offers napari's writer.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from napari_foundseg.widgets.qt.changed_files import ask_about_change
 __all__ = ["watch_saves"]
 
 _PLUGIN = "napari-foundseg"
-#: Files that show labels and do not hold them.
+#: Endings of files that picture labels but do not store them.
 _PICTURES = (".svg",)
 
 
 def watch_saves() -> None:
-    """Note what napari saves from now on, and let it save labels with our writer; doing it again changes nothing."""
+    """Note labels that napari saves from now on, and make our writer its first choice; a second call has no effect."""
     _put_our_writer_first()
     original = napari.plugins.io.save_layers
     if getattr(original, "noted_by", None) == _PLUGIN:
@@ -55,7 +55,7 @@ def watch_saves() -> None:
 
 
 def _ask_if_changed(path: Path, layers: Any) -> None:
-    """Raise a ChangedError if others have written a layer's file since it was opened, and the user keeps that."""
+    """Raise a ChangedError if a layer's file was changed elsewhere and the user does not want to replace it."""
     if len(layers) != 1 or not isinstance(layers[0], Labels):
         return
     try:
@@ -66,14 +66,14 @@ def _ask_if_changed(path: Path, layers: Any) -> None:
 
 
 def _put_our_writer_first() -> None:
-    """Move our writer before those that fit a layer equally well; npe2 has no public way."""
+    """Move our writer before other writers that fit a layer equally well; npe2 has no public function for this."""
     writers = getattr(getattr(PluginManager.instance(), "_contrib", None), "_writers", None)
     if isinstance(writers, list):
         writers.sort(key=lambda entry: entry[-1].plugin_name != _PLUGIN)
 
 
 def _writer_of(path: str, layers: Any, plugin: str | None, writer: Any) -> str:
-    """Return the name of the plugin that will save the layers; empty where there is none."""
+    """Return the name of the plugin that will save the layers; empty if there is none."""
     if writer is None and layers:
         kinds = [type(layer).__name__.lower() for layer in layers]
         writer, _ = PluginManager.instance().get_writer(path, kinds, plugin)
@@ -81,13 +81,13 @@ def _writer_of(path: str, layers: Any, plugin: str | None, writer: Any) -> str:
 
 
 def _file_of(layer: Labels, written: Any) -> Path | None:
-    """Return which of the written files holds a layer: in a folder, the one of its name."""
+    """Return the written file that holds a layer: in a folder, the file named after the layer."""
     files = [Path(file) for file in written or () if not str(file).lower().endswith(_PICTURES)]
     return next((file for file in files if file.name.startswith(str(layer.name))), files[0] if files else None)
 
 
 def _lost_by_napari(layer: Labels) -> str:
-    """Return what of a layer napari's writer does not keep, in words."""
+    """Name the properties of a layer that napari's writer does not keep."""
     lost = {
         "scale": bool(np.any(np.asarray(layer.scale) != 1)),
         "units": any(str(unit) not in ("", "pixel") for unit in layer_units(layer)),

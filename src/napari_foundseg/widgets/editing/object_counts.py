@@ -1,4 +1,4 @@
-"""The sizes of a layer's objects, counted in a background thread and updated with every step."""
+"""The sizes of a layer's objects, counted in a background thread and updated by every step."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["ObjectCounts"]
 
-#: Greatest number of pixels to count in the window's thread whenever the sizes are asked for: about 2 ms.
+#: Greatest number of pixels that are counted in the window's thread on every request: about 2 ms.
 _FEW = 1 << 19
-#: Milliseconds after the last change of the layer until it is counted again: something else may have written into it.
+#: Milliseconds from the last change of the layer to the next count, since something else may have written into it.
 _QUIET = 400
-#: Greatest number of objects whose ids are named; beyond, their number is.
+#: Greatest number of objects to list by id; for more, only the number is given.
 _NAMED = 5
 
 
@@ -32,7 +32,7 @@ class ObjectCounts(QObject):
     Parameters
     ----------
     layer : napari.layers.Labels
-        The layer; its data are a NumPy array.
+        The layer; its data must be a NumPy array.
     """
 
     def __init__(self, layer: Labels) -> None:
@@ -52,7 +52,7 @@ class ObjectCounts(QObject):
 
     @property
     def census(self) -> Census:
-        """The sizes of the objects after all steps and events of the layer."""
+        """The current sizes of the objects, after all steps and events of the layer."""
         data = self._layer.data
         if not isinstance(data, np.ndarray):
             return Census({})
@@ -61,22 +61,22 @@ class ObjectCounts(QObject):
         return self._census
 
     def take(self, parts: Iterable[Difference]) -> set[int]:
-        """Update the sizes with a step; return the ids that appeared or disappeared."""
+        """Update the sizes with a step that is already in the array; return the ids that appeared or disappeared."""
         self.revision += 1
         if self._census is None:
-            # Not counted yet, and the step is in the array already: count the state before it.
+            # Not counted yet, and the array already includes the step: reconstruct the sizes before the step.
             parts = list(parts)
             self._census = Census.of(self._layer.data)
             self._census.take([part.reversed() for part in parts])
         return self._census.take(parts)
 
     def replace(self, census: Census) -> None:
-        """Take the sizes after a step that was computed in a background thread."""
+        """Use the sizes after a step, which were computed in a background thread."""
         self.revision += 1
         self._census = census
 
     def describe(self, turned: set[int]) -> str:
-        """Say which objects a step has removed or brought back."""
+        """Describe the objects that a step has removed or brought back; empty if there are none."""
         census = self.census
         back = [label for label in sorted(turned) if census.size(label)]
         gone = sorted(turned - set(back))
@@ -84,17 +84,17 @@ class ObjectCounts(QObject):
         return "".join(f" {_name_objects(ids)} {what}." for ids, what in said if ids)
 
     def restart(self) -> None:
-        """Count again: the layer has a new array."""
+        """Count again, because the layer has a new array."""
         self._census = None
         self._count_objects()
 
     def pause(self) -> None:
-        """Follow the steps only, not what else writes into the layer: the sizes are not needed."""
+        """Follow only the steps, and no other changes of the layer, while nothing needs the sizes."""
         self._quiet.stop()
         self._layer.events.set_data.disconnect(self)
 
     def resume(self) -> None:
-        """Follow the layer again."""
+        """Follow all changes of the layer again, after `pause`."""
         self._layer.events.set_data.connect(self._count_later)
         self._count_objects()
 

@@ -1,4 +1,4 @@
-"""Recovered labels as layers: over their image where that is open, and kept for recovery from then on."""
+"""Recovered labels as layers: placed over their image if it is open, and kept in a new journal."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["add_preview", "add_recovered"]
 
 @dataclass(frozen=True, eq=False)
 class _Match:
-    """An open image that unsaved work belongs to; `same` if it has the pixels of then."""
+    """An open image to which unsaved work belongs; `same` if its pixels have not changed since."""
 
     target: ImageOnLayer
     same: bool
@@ -47,16 +47,16 @@ def add_preview(viewer: ViewerModel, found: Recovered) -> Labels:
 
 
 def add_recovered(viewer: ViewerModel, found: Recovered, kept: Kept) -> tuple[Labels, ImageOnLayer | None, str]:
-    """Add recovered labels to the viewer, and keep them in a journal of their own.
+    """Add recovered labels to the viewer, and keep them in a new journal.
 
     Returns
     -------
     Labels
-        Their layer.
+        The layer with the recovered labels.
     ImageOnLayer or None
-        The image that they belong to, with the pixels of then.
+        The image to which the labels belong, if it is open and its pixels have not changed since.
     str
-        What the user has to know.
+        A message for the user, or empty.
     """
     match = _find_match(viewer, found.header)
     target = None if match is None else match.target
@@ -89,12 +89,12 @@ def add_recovered(viewer: ViewerModel, found: Recovered, kept: Kept) -> tuple[La
 
 
 def _find_match(viewer: ViewerModel, header: Header) -> _Match | None:
-    """Return the open image that unsaved work belongs to: of the same pixels, else from the same file."""
+    """Return the open image to which unsaved work belongs: one with the same pixels, else one from the same file."""
     from_file = None
     for layer in viewer.layers:
         if type(layer) is not ImageLayer or TOOL in layer.metadata:
             continue
-        with suppress(Exception):  # an image that cannot be read is not the one
+        with suppress(Exception):  # an image that cannot be read does not match
             target = ImageOnLayer(layer, image_from_layer(layer))
             if tuple(target.overlay.shape) != header.shape:
                 continue
@@ -106,20 +106,20 @@ def _find_match(viewer: ViewerModel, header: Header) -> _Match | None:
 
 
 def _layer(found: Recovered, name: str, match: _Match | None) -> Labels:
-    """Return a layer of recovered labels, over their image where that is open."""
+    """Return a layer of recovered labels, placed over their image if it is open."""
     place = dict(found.header.place) if match is None else match.target.overlay.transforms
     return Labels(found.labels, name=name, features=facts_to_features(found.known), **place)
 
 
 def _takes(layer: Labels, found: Recovered) -> bool:
-    """Tell whether recovered labels belong into a layer that is there already: it is empty, or was theirs."""
+    """Tell whether to write recovered labels into an existing layer: it is empty or has the recovered layer's name."""
     if layer.data.shape != found.labels.shape or not isinstance(layer.data, np.ndarray):
         return False
     return layer.name == found.header.layer or not layer.data.any()
 
 
 def _about_image(header: Header, layer: str, match: _Match | None) -> str:
-    """Return what the user has to know of the image of recovered labels; empty where it is open and unchanged."""
+    """Return a message about the image of recovered labels; empty if the image is open and unchanged."""
     if match is not None and match.same:
         return ""
     if match is not None:

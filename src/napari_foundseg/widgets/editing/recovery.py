@@ -1,4 +1,4 @@
-"""The offer to recover unsaved work of earlier sessions, and of layers that were removed."""
+"""The offer to recover unsaved work from earlier sessions and from removed layers."""
 
 from __future__ import annotations
 
@@ -35,30 +35,30 @@ from napari_foundseg.widgets.qt.numpy_thread import NumpyThread
 
 __all__ = ["RecoveryRow"]
 
-#: The row that offers in each viewer, by the id of the viewer.
+#: The row that makes the offer in each viewer, by the id of the viewer.
 _offering: dict[int, ReferenceType[RecoveryRow]] = {}
-#: Milliseconds after a change of the layers.
+#: Milliseconds from the removal of a layer to the next search.
 _SOON = 50
-#: Rows of the list that are shown without scrolling.
+#: Greatest number of list rows that are shown without scrolling.
 _ROWS = 4
-#: Where work is that is not offered any more.
+#: The menu entry that lists work that is no longer offered.
 _PLACE = "Plugins \u203a FoundSeg \u203a Recover work"
 
 
 class RecoveryRow(QWidget):
-    """Offers unsaved work: all of it in one list, of which each part can be shown, recovered or discarded.
+    """The offer of unsaved work in one list; each entry can be shown, recovered or discarded.
 
-    One form of each viewer offers: the first that was opened, and when that is closed, the next one.
+    Only one form in each viewer makes the offer: the first that was opened and, after it is closed, the next one.
 
     Parameters
     ----------
     viewer : ViewerModel
-        The viewer that the layers are recovered into.
+        The viewer to which recovered layers are added.
     everything : bool
-        Whether to list always, and what was discarded or put off as well.
+        Whether to always show the list, including work that was discarded or postponed.
     """
 
-    #: Objects were recovered: the Labels layer, and the `ImageOnLayer` that they belong to, or None.
+    #: Objects were recovered: the Labels layer, and the `ImageOnLayer` to which they belong, or None.
     recovered = Signal(object, object)
 
     def __init__(self, viewer: ViewerModel, *, everything: bool = False) -> None:
@@ -112,7 +112,7 @@ class RecoveryRow(QWidget):
 
     @property
     def offers(self) -> bool:
-        """Whether this row is the one that offers in its viewer, or one that lists always."""
+        """Whether this row makes the offer in its viewer; always true with `everything`."""
         if self._everything:
             return True
         other = _offering.get(id(self._viewer))
@@ -123,7 +123,7 @@ class RecoveryRow(QWidget):
         return first is self
 
     def look(self) -> None:
-        """Look in the background for unsaved work."""
+        """Search for unsaved work in a background thread."""
         if self.offers:
             self._latest.ask(lambda: [kept for kept in kept_journals(journal_folder()) if self._is_listed(kept)])
 
@@ -135,7 +135,7 @@ class RecoveryRow(QWidget):
         self._previews = []
 
     def release(self) -> None:
-        """Disconnect from the viewer and its layers; another form offers from now on."""
+        """Disconnect from the viewer and its layers, so that another form can make the offer."""
         self._latest.number += 1
         self._viewer.layers.events.removed.disconnect(self)
         self.close_preview()
@@ -158,7 +158,7 @@ class RecoveryRow(QWidget):
         self._list([kept for kept in found if kept.path not in here and kept.path not in self._later])
 
     def _list(self, found: list[Kept]) -> None:
-        """Offer these; all are chosen but those that were discarded."""
+        """List unsaved work; all entries are selected except those that were discarded."""
         if [(kept.path, kept.discarded) for kept in found] == [(k.path, k.discarded) for k in self._found] and found:
             return
         self._found = found
@@ -200,14 +200,14 @@ class RecoveryRow(QWidget):
         self.discard_button.setEnabled(any(not kept.discarded for kept in chosen))
 
     def _forget(self, done: Sequence[Kept], words: str) -> None:
-        """Take some off the list."""
+        """Remove entries from the list and show a message."""
         self.close_preview()
         gone = {kept.path for kept in done}
         self._list([kept for kept in self._found if kept.path not in gone])
         self.message.say(words)
         self.setVisible(bool(self._found) or bool(words) or self._everything)
 
-    # What the user does.
+    # User actions.
 
     def _read(self, kept: Kept) -> Recovered | None:
         try:
@@ -237,7 +237,7 @@ class RecoveryRow(QWidget):
             found = self._read(kept)
             if found is not None:
                 if kept.discarded:
-                    # Until the new journal is on the disk, a crash must not lose it.
+                    # A crash before the new journal is on the disk must not lose it.
                     with suppress(OSError):
                         reoffer_journal(kept.path)
                 done.append(kept)

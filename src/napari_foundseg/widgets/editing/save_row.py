@@ -1,4 +1,4 @@
-"""The button *Save labels…*, and where the labels of a layer are."""
+"""The button *Save labels…*, and a line that says where the labels of a layer are stored."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ __all__ = ["SaveRow"]
 
 
 class SaveRow(QWidget):
-    """Saves the labels of one layer, and says where they are.
+    """A button that saves the labels of one layer, and a line that says where they are stored.
 
     Parameters
     ----------
     what : str, optional
-        What the labels are, such as ``classes``, in a form with several layers to save.
+        A name for the labels, such as ``classes``, in a form with several layers to save.
     """
 
-    #: The labels are in a file, the `Path`.
+    #: The labels were saved in a file; its `Path`.
     saved = Signal(object)
 
     def __init__(self, theme: str, what: str = "labels") -> None:
@@ -63,11 +63,11 @@ class SaveRow(QWidget):
 
     @property
     def layer(self) -> Labels | None:
-        """The layer that is saved."""
+        """The layer to save; None if there is none."""
         return None if self._layer is None else self._layer()
 
     def follow(self, layer: Labels | None) -> None:
-        """Save another layer from now on."""
+        """Save another layer from now on; None for no layer."""
         if self._file is not None:
             self._file.changed.disconnect(self._show)
         self._layer = None if layer is None else ref(layer)
@@ -78,17 +78,17 @@ class SaveRow(QWidget):
         self.say("")
 
     def forget(self, layer: Any) -> None:
-        """Save a layer no more that has been removed from the viewer."""
+        """Stop following a layer that was removed from the viewer."""
         if layer is self.layer:
             self.follow(None)
 
     def say(self, words: str) -> None:
-        """Show what was done last, above where the labels are."""
+        """Show the last action, above the line that says where the labels are stored."""
         self._words = words
         self._show()
 
     def save(self) -> None:
-        """Ask for a file and save the labels in it, in the background."""
+        """Ask for a file and save the labels in it, in a background thread."""
         layer = self.layer
         if layer is None:
             return
@@ -142,6 +142,6 @@ class SaveRow(QWidget):
 
 
 def _warn(layer: Labels, result: Any) -> None:
-    """Say in napari's window what the form would say: it was closed meanwhile."""
+    """Show a failure in napari's window, because the form was closed meanwhile."""
     if isinstance(result, Exception):
         show_warning(f"{layer.name!r} was not saved. {result}")

@@ -1,4 +1,4 @@
-"""Undo and redo buttons, and where the labels are."""
+"""Undo and redo buttons, and a line that says where the labels are stored."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ __all__ = ["UndoRow"]
 
 
 class Steps(Protocol):
-    """What the buttons undo and redo, such as a `LabelsHistory`."""
+    """An undo history for the buttons, such as a `LabelsHistory`."""
 
-    #: Steps were added, undone or redone: a Qt signal with words, which may be empty.
+    #: Steps were added, undone or redone: a Qt signal with a sentence for the user, which may be empty.
     changed: Any
 
     @property
     def undo_name(self) -> str | None:
-        """What undo would revert."""
+        """Name of the step that undo would revert; None if there is none."""
 
     @property
     def redo_name(self) -> str | None:
-        """What redo would repeat."""
+        """Name of the step that redo would repeat; None if there is none."""
 
     def undo(self) -> None:
         """Revert the last step."""
@@ -35,12 +35,12 @@ class Steps(Protocol):
 
 
 class UndoRow(QWidget):
-    """Undo and redo, what they did last, and *Save labels…* of one layer's history.
+    """Undo and redo for one layer's history, the last action, and *Save labels…*.
 
     Parameters
     ----------
     steps : Steps, optional
-        What the buttons act on; by default the history that is followed.
+        The steps to undo and redo; by default those of the history that is followed.
     """
 
     def __init__(self, theme: str, steps: Steps | None = None) -> None:
@@ -67,7 +67,7 @@ class UndoRow(QWidget):
         return self._own_steps or self._history
 
     def follow(self, history: LabelsHistory | None) -> None:
-        """Act on another history, or on none: its layer is gone."""
+        """Act on another history, or on None if its layer is gone."""
         if history is self._history:
             return
         if self._history is not None:

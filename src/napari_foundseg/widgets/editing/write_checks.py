@@ -15,7 +15,7 @@ __all__ = ["why_not_fitting", "why_not_writable"]
 
 
 def why_not_writable(layer: Labels) -> str:
-    """Return why a layer cannot be written, such as ``multiscale``; empty where it can."""
+    """Return the reason why a layer cannot be written, such as ``multiscale``; empty if it can."""
     data = layer.data
     if layer.multiscale:
         return "multiscale"
@@ -29,7 +29,7 @@ def why_not_writable(layer: Labels) -> str:
 
 
 def why_not_fitting(labels: Labels, target: ImageOnLayer) -> str | None:
-    """Return, as a sentence, why a layer cannot hold the objects of an image; None where it can."""
+    """Return, as a sentence, the reason why a layer cannot hold the objects of an image; None if it can."""
     over = target.overlay
     shape = tuple((labels.data[0] if labels.multiscale else labels.data).shape)
     if shape != over.shape:

@@ -1,1 +1,1 @@
-"""The base classes of all dock widgets and forms."""
+"""Base classes of all dock widgets and forms."""

@@ -1,7 +1,7 @@
-"""Asking before the user closes a window or a dock over work that is in no file, or over a run.
+"""Questions before the user closes a window or a dock with unsaved work or a run in progress.
 
-Closing by a script does not ask. The user's ways are told from it by what napari knows of them: the window's X gives a
-spontaneous event, and the entries of the menu *File* call `close` of the window with ``confirm_need``.
+Closing by a script does not ask. Two signs show that the user closes the window: its X sends a spontaneous event, and
+the entries of the menu *File* call the window's `close` with ``confirm_need``.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ if TYPE_CHECKING:
 
 __all__ = ["guard_closing"]
 
-#: Names of layers that a question lists.
+#: Greatest number of layer names that a question lists.
 _NAMED = 8
 
 
 class _Form(Protocol):
-    """What the guards ask a form."""
+    """The methods of a form that the guards call."""
 
     def parent(self) -> Any:
         """Return the Qt parent."""
 
     def unfinished(self) -> str:
-        """Return what is under way; empty where nothing is."""
+        """Return a description of the work in progress; empty if there is none."""
 
     def stop_work(self) -> None:
-        """Stop what is under way."""
+        """Stop the work in progress."""
 
     def save_work(self) -> str:
-        """Save what the form saves by itself; return why that is not possible."""
+        """Save the form's own data; return the reason if that is not possible, else an empty text."""
 
 
 _forms: WeakSet[Any] = WeakSet()
 
 
 def guard_closing(form: _Form) -> None:
-    """Ask from now on when the user closes the dock or the window that a form is in; doing it again changes nothing."""
+    """Ask from now on before the user closes the dock or window of a form; a second call has no effect."""
     _forms.add(form)
     for widget in _parents(form):
         if hasattr(widget, "foundseg_guard"):
@@ -68,7 +68,7 @@ def _parents(form: _Form) -> Iterator[Any]:
 
 
 class _DockGuard:
-    """Asks when the user closes a dock with its ✕ during a run."""
+    """A question before the user closes a dock with its ✕ while work is in progress."""
 
     def __init__(self, dock: Any, form: _Form) -> None:
         self._form = ref(form)
@@ -85,7 +85,7 @@ class _DockGuard:
 
 
 class _WindowGuard(QObject):
-    """Asks when the user closes a window of napari."""
+    """A question before the user closes a napari window with unsaved work or a run in progress."""
 
     def __init__(self, window: Any) -> None:
         super().__init__(window)
@@ -96,7 +96,7 @@ class _WindowGuard(QObject):
                 setattr(window, name, partial(self._close, name))
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
-        """Ask when the window is closed by its X."""
+        """Ask when the user closes the window with its X."""
         window = self._window()
         if window is None or watched != window or not isinstance(event, QCloseEvent) or not event.spontaneous():
             return False
@@ -106,7 +106,7 @@ class _WindowGuard(QObject):
             return True
         tasks = getattr(getattr(window, "_window", None), "_task_status_manager", None)
         if not asked or (tasks is not None and tasks.is_busy()):
-            # napari asks as it always does.
+            # Let napari ask its own question.
             return False
         own = QCloseEvent()
         window.closeEvent(own)
@@ -114,7 +114,7 @@ class _WindowGuard(QObject):
         return True
 
     def _close(self, name: str, quit_app: bool = False, confirm_need: bool = False) -> Any:
-        """Close or restart by the menu, which asks, or by a script."""
+        """Close or restart the window; ask if the menu was used, but not if a script calls."""
         window = self._window()
         assert window is not None
         if name == "restart":
@@ -123,12 +123,15 @@ class _WindowGuard(QObject):
             asked, may_close = self._ask(everywhere=quit_app)
             if not may_close:
                 return None
-            # One question a click.
+            # The user has answered our question, so napari does not ask another.
             confirm_need = not asked
         return type(window).close(window, quit_app=quit_app, confirm_need=confirm_need)
 
     def _ask(self, *, everywhere: bool) -> tuple[bool, bool]:
-        """Ask about all that closing would lose, in this window or in all; return whether it asked, and may close."""
+        """Ask about all work that closing would lose; return whether a dialog was shown, and whether to close.
+
+        `everywhere` includes the work in all windows, not only in this one.
+        """
         window = self._window()
         viewers = [viewer for viewer in open_viewers() if everywhere or _window_of(viewer) is window]
         windows = [_window_of(viewer) for viewer in viewers]
@@ -149,7 +152,7 @@ class _WindowGuard(QObject):
 
 
 def _ask(parent: QWidget | None, runs: Sequence[str], layers: Sequence[Labels]) -> bool:
-    """Ask, and save where the user wants that; return whether to close."""
+    """Ask whether to close, and save the layers if the user chooses so; return whether to close."""
     box = QMessageBox(parent)
     box.setIcon(QMessageBox.Icon.Warning)
     lines = [f"{words}. It stops when this is closed." for words in runs]

@@ -20,27 +20,27 @@ from napari_foundseg.widgets.saved.preferences import wait_for_preferences
 
 __all__ = ["Dock"]
 
-#: Minimum width in pixels: the widest row with open folds, and a vertical scroll bar.
+#: Minimum width in pixels: the widest row with open folds, plus a vertical scroll bar.
 _WIDTH = 310
 
 
 class Dock(QScrollArea):
-    """A scrolling page of controls, with messages beside them.
+    """A scrolling page of controls, with messages next to them.
 
     Parameters
     ----------
     *parts : str
-        Parts of the form, as `part_of` names them, that have a message of their own beside ``run``.
+        Parts of the form, as named by `part_of`, that have their own message in addition to ``run``.
     """
 
-    #: Whether it lists all work that is in no file, and not only what is to be offered.
+    #: Whether the dock lists all unsaved work, including work that is no longer offered.
     lists_everything = False
 
     def __init__(self, viewer: ViewerModel, *parts: str) -> None:
-        # Before the form reads values of the last session and looks for unsaved work.
+        # Must come before the form reads values of the last session and searches for unsaved work.
         wait_for_preferences()
         super().__init__()
-        #: Whether it becomes a tab of another form when it is first shown: the menu has opened it.
+        #: Whether the dock becomes a tab of another form when it is first shown, because the menu opened it.
         self.becomes_tab = False
         watch_saves()
         self.viewer = viewer
@@ -60,35 +60,35 @@ class Dock(QScrollArea):
         self.destroyed.connect(ReleaseOnDestroy(self))
 
     def fail(self, error: FoundsegError) -> None:
-        """Show an error beside the control that it is about."""
+        """Show an error next to the control to which it refers."""
         message = self.messages.get(part_of(error), self.messages["run"])
         message.say(str(error))
         self.ensureWidgetVisible(message)
 
     def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
-        """Ask from now on before the user closes the dock during a run, or the window over unsaved work."""
+        """Guard against closing the dock or window over unsaved work, and become a tab if the menu opened the dock."""
         super().showEvent(event)
         guard_closing(self)
         if self.becomes_tab:
             self.becomes_tab = False
-            # Qt may be laying out the docks at present.
+            # Qt may be in the middle of laying out the docks.
             QTimer.singleShot(0, partial(tabify, self, Dock))
 
     # Overridden by forms.
 
     def unfinished(self) -> str:
-        """Return, without a full stop, what is under way and would be lost, such as ``Batch: 3 of 200 done``."""
+        """Describe the work in progress that closing would lose, such as ``Batch: 3 of 200 done``; no full stop."""
         return ""
 
     def stop_work(self) -> None:
-        """Stop what is under way: the user closes the form."""
+        """Stop the work in progress, because the user closes the form."""
 
     def save_work(self) -> str:
-        """Save what the form saves by itself; return why that is not possible."""
+        """Save the form's own data; return the reason if that is not possible, else an empty text."""
         return ""
 
     def release(self) -> None:
-        """Disconnect from the viewer: the widget is being closed."""
+        """Disconnect from the viewer, because the widget is being closed."""
         self.recovery.release()
         self.viewer.events.theme.disconnect(self)
 

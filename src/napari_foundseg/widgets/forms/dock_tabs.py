@@ -1,4 +1,4 @@
-"""Docks opened from the menu are tabs of one another, so that each has the height of the window; raising one."""
+"""Tabs for docks that the menu opens, so that each has the full height of the window; and raising a dock."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["raise_dock", "tabify"]
 
 
 def raise_dock(dock: QWidget) -> None:
-    """Show a dock that is closed or behind another tab."""
+    """Show a dock that is closed or hidden by another tab."""
     frame = _dock_of(dock)
     if frame is not None:
         frame.show()
@@ -18,9 +18,9 @@ def raise_dock(dock: QWidget) -> None:
 
 
 def tabify(form: QWidget, kind: type[QWidget]) -> None:
-    """Make the dock of a form a tab of that of another form of a kind, in the same area, and raise it.
+    """Make the dock of a form a tab of an open dock of class `kind` in the same area, and raise it.
 
-    Docks that the user has made to float, or has closed or moved to another side, stay as they are.
+    Docks that the user has closed, moved to another side or made floating are not changed.
     """
     with suppress(RuntimeError):  # Qt has destroyed it
         _tabify(form, kind)

@@ -1,4 +1,4 @@
-"""The offer of a form to download a model that a run needs, and to run then."""
+"""The offer to download the model that a run needs, and to start the run afterwards."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ __all__ = ["DownloadOffer"]
 
 
 class DownloadOffer(QWidget):
-    """Asks once *Run* was pressed with a model that is not on this computer; hidden otherwise."""
+    """An offer shown when *Run* was pressed with a model that is not on this computer; hidden otherwise."""
 
-    #: A FoundsegError of the download.
+    #: The download has failed; its FoundsegError.
     failed = Signal(object)
     #: The user wants to see the model in the dock *Models*; its name.
     more = Signal(str)
@@ -50,9 +50,9 @@ class DownloadOffer(QWidget):
         self.hide()
 
     def offer(self, row: CatalogRow, then: Callable[[], None]) -> None:
-        """Offer the download of a model that has an address; `then` is called once it is here.
+        """Offer the download of a model that has an address; `then` is called after it is complete.
 
-        A download of it that is under way counts as accepted.
+        If the model is already being downloaded, the offer counts as accepted.
         """
         self.name = row.name
         self._then = then
@@ -69,7 +69,7 @@ class DownloadOffer(QWidget):
         self.show()
 
     def withdraw(self) -> None:
-        """Hide the question; a download that is under way goes on, and nothing runs after it."""
+        """Hide the offer; a running download continues, but no run follows it."""
         self._begun = False
         self._then = lambda: None
         self.hide()

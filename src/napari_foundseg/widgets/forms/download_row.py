@@ -1,4 +1,4 @@
-"""What is under way with a model: its progress, *Pause* and *Cancel*."""
+"""Progress of work on a model, with *Pause* and *Cancel*."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _STOPPING = "It is being stopped."
 
 
 class DownloadRow(QWidget):
-    """Progress of a model's download, check or timing; hidden while nothing is under way with it."""
+    """Progress of a model's download, check or timing; hidden if no work is in progress."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class DownloadRow(QWidget):
         self.hide()
 
     def show_model(self, name: str) -> None:
-        """Show what is under way with another model; with none for an empty name."""
+        """Show the work on another model; an empty name stands for no model."""
         self._name = name
         self._refresh(name)
 

@@ -1,4 +1,4 @@
-"""The choice of a task's method, among those that the chosen model has."""
+"""The choice of a task's method, among those that the chosen model supports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["MethodChoice"]
 
 
 class MethodChoice(QWidget):
-    """A labelled list; hidden where there is nothing to choose."""
+    """A labelled combo box; hidden if there is only one method."""
 
     def __init__(self, task: Task) -> None:
         super().__init__()
@@ -27,15 +27,15 @@ class MethodChoice(QWidget):
 
     @property
     def name(self) -> str:
-        """Name of the chosen method, as in recipes."""
+        """Name of the chosen method, as used in recipes."""
         return str(self.list.currentData() or "")
 
     def offer(self, protocols: Collection[str]) -> bool:
-        """List the methods of a model with these protocols; return whether they are others than before."""
+        """List the methods for a model with these protocols; return whether the list has changed."""
         usable = [name for name, protocol in self._task.protocols.items() if protocol in protocols]
         if usable == [self.list.itemData(i) for i in range(self.list.count())]:
             return False
-        # No signal while the list is empty: there is no method then.
+        # Block signals, because there is no method while the list is empty.
         self.list.blockSignals(True)
         self.list.clear()
         for i, name in enumerate(usable):
@@ -46,7 +46,7 @@ class MethodChoice(QWidget):
         return True
 
     def show_help(self) -> None:
-        """Say of the chosen method what it does."""
+        """Show the description of the chosen method as the tooltip."""
         self.list.setToolTip(self._help(self.name) if self.name else "")
 
     def _help(self, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Finds and raises the docks of a window, and opens them by their names in the menu."""
+"""Finding, raising and opening docks by their names in the menu."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MODELS = "Models"
 
 
 def open_form(viewer: Any, task: str) -> Any:
-    """Return the form of a task, raised; it is opened where it is not open."""
+    """Return the form of a task, raised; open it if it is not open yet."""
     for dock in _open_docks(viewer):
         if getattr(getattr(dock, "task", None), "name", None) == task:
             raise_dock(dock)
@@ -24,7 +24,7 @@ def open_form(viewer: Any, task: str) -> Any:
 
 
 def open_models(viewer: Any, task: str = "", model: str = "") -> Any:
-    """Open the dock *Models* with the models of a task, and one of them chosen."""
+    """Show the dock *Models* with the models of a task, choose one of them, and return the dock."""
     dock: Any = next((dock for dock in _open_docks(viewer) if type(dock).__name__ == "ModelsWidget"), None)
     if dock is None:
         dock = _open(viewer, _MODELS)
@@ -35,7 +35,7 @@ def open_models(viewer: Any, task: str = "", model: str = "") -> Any:
 
 
 def _open_docks(viewer: Any) -> list[Dock]:
-    """Return the open docks of this package, the latest first."""
+    """Return the open docks of this package, the latest one first."""
     found = [dock for dock in viewer.window.dock_widgets.values() if isinstance(dock, Dock)]
     found.reverse()
     return found

@@ -1,4 +1,4 @@
-"""*Run* and *Cancel*, with the progress of the run below."""
+"""The buttons *Run* and *Cancel*, with the progress of the run below."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ __all__ = ["RunRow"]
 
 
 class RunRow(QWidget):
-    """Two buttons, a bar, and a line of words.
+    """Two buttons, a progress bar, and a line of text.
 
     Parameters
     ----------
     text, tooltip : str
-        Text and tooltip of the button that runs.
+        Text and tooltip of the button that starts a run.
     """
 
     def __init__(self, text: str, tooltip: str) -> None:
@@ -38,7 +38,7 @@ class RunRow(QWidget):
         layout.addWidget(self.words)
 
     def show_busy(self) -> None:
-        """Show that a run begins."""
+        """Show that a run has begun."""
         set_usable(self.run_button, "A run is under way.")
         set_usable(self.cancel_button, "")
         self.bar.setValue(0)
@@ -46,6 +46,6 @@ class RunRow(QWidget):
         self.words.setText("starting")
 
     def show_idle(self) -> None:
-        """Show that nothing runs."""
+        """Show that no run is in progress."""
         set_usable(self.cancel_button, "Nothing is running.")
         self.bar.hide()

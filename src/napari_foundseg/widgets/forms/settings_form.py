@@ -1,4 +1,4 @@
-"""Forms generated from settings: one control per field, with its range, unit and help text."""
+"""Forms generated from settings classes: one control for each field, with its range, unit and help text."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from napari_foundseg.widgets.saved.form_memory import recall, remember
 __all__ = ["SettingsForm", "make_control", "name_parts"]
 
 _LARGEST_INT = 2**31 - 1
-#: Longer numbers would not fit into a narrow form.
+#: Greatest value of a number field; longer numbers would not fit into a narrow form.
 _LARGEST_FLOAT = 999_999.0
 
 
 class SettingsForm(QWidget):
-    """The settings of one method.
+    """The controls for the settings of one method.
 
     Parameters
     ----------
     key : str
-        Key under which the last values are saved.
+        Key under which the user's values are saved.
     more_title : str
-        Title of the fold of the settings that are seldom needed.
+        Title of the fold with the rarely needed settings.
     """
 
     changed = Signal(str)
@@ -49,12 +49,12 @@ class SettingsForm(QWidget):
         self._settings = settings
         self._key = key
         self._remembered: dict[str, Any] | None = None
-        #: The defaults of the chosen model that are other than the method's.
+        #: Defaults of the chosen model that replace those of the method.
         self._defaults: dict[str, Any] = {}
-        #: Settings that the user has set: another model leaves them as they are.
+        #: Settings that the user has changed; choosing another model does not change them.
         self._own: set[str] = set()
         self._controls: dict[str, Any] = {}
-        #: Optional numbers: the minimum of the control means None.
+        #: Optional numbers, for which the minimum of the control means None.
         self._may_be_none: set[str] = set()
         few = _form_layout()
         more = _form_layout()
@@ -81,21 +81,21 @@ class SettingsForm(QWidget):
         return int(control.value) if kind is int else control.value
 
     def set_values(self, values: Mapping[str, Any]) -> None:
-        """Show values as the user's own; those that do not fit their field are ignored."""
+        """Show values as if the user had set them; values that do not fit their field are ignored."""
         for name in self._controls.keys() & values.keys():
             self._own.add(name)
             self._show(name, values[name])
 
     def use_defaults(self, defaults: Mapping[str, Any]) -> None:
-        """Show a model's own defaults, the method's where it has none; what the user has set stays."""
+        """Show the defaults of a model, or else of the method; settings that the user has changed stay."""
         self._defaults = {name: value for name, value in defaults.items() if name in self._controls}
         for name in self._controls.keys() - self._own:
-            # No result is derived again: it is another model's.
+            # Block the signal, so that the old model's result is not computed again.
             with self._controls[name].changed.blocked():
                 self._show(name, self._defaults.get(name, self._settings.model_fields[name].default))
 
     def defaults_in_words(self) -> str:
-        """Return the model's own defaults that are shown, such as ``minimum area 0``; empty where there are none."""
+        """List the model's own defaults that are shown, such as ``minimum area 0``; empty if there are none."""
         shown = [(name, value) for name, value in self._defaults.items() if name not in self._own]
         return ", ".join(f"{self._settings.label_of(name).lower()} {value}" for name, value in shown)
 
@@ -110,20 +110,20 @@ class SettingsForm(QWidget):
         then = {name: extra["absent"] for name, field in fields.items() if "absent" in (extra := _schema_extra(field))}
         values = {name: value for name, value in values.items() if name in fields}
         with suppress(SettingsError):
-            # Values of an earlier version, such as a switch that is a choice now.
+            # Convert values of an earlier version, such as a switch that has become a choice.
             parsed = self._settings.of_record(values).model_dump(mode="json")
             values = {name: parsed[name] for name in values}
-        # A file of an earlier version holds all settings, whoever set them.
+        # A file of an earlier version holds all settings, not only those that the user has changed.
         whole = self._controls.keys() <= values.keys() | then.keys()
         self.set_values(
             {n: v for n, v in values.items() if not whole or v not in (defaults[n], then.get(n, defaults[n]))}
         )
 
     def remember(self) -> None:
-        """Save the user's own values for the next session."""
+        """Save the values that the user has changed, for the next session."""
         values = self._settings.parse(self.values()).model_dump(mode="json", include=self._own)
         if values != self._remembered:
-            # A click must not wait for the disk.
+            # Unchanged values are not saved again, so that a click does not wait for the disk.
             self._remembered = values
             remember(self._key, values)
 
@@ -139,12 +139,12 @@ class SettingsForm(QWidget):
         self.changed.emit(name)
 
     def set_usable(self, name: str, why_not: str) -> None:
-        """Enable the control of a field, or disable it where there is a reason; nothing where the field is missing."""
+        """Enable a field's control, or disable it if `why_not` gives a reason; unknown names are ignored."""
         if name in self._controls:
             set_usable(self._controls[name].native, why_not)
 
     def live_fields(self) -> set[str]:
-        """Return the fields that change a result without running the model."""
+        """Return the fields that change a result without running the model again."""
         return self._settings.live_fields()
 
     def _add_field(self, form: QFormLayout, name: str, field: FieldInfo) -> None:
@@ -169,7 +169,7 @@ class SettingsForm(QWidget):
         label.setBuddy(control.native.findChild(QSlider) or control.native)
         label.setWordWrap(True)
         if control.widget_type == "FloatSlider":
-            # A slider needs the whole width for fine control: its label is above it.
+            # A slider needs the whole width for fine control, so its label is above it.
             form.addRow(label)
             form.addRow(control.native)
         else:
@@ -177,7 +177,7 @@ class SettingsForm(QWidget):
 
 
 def name_parts(native: QWidget, name: str, help_text: str) -> None:
-    """Name a control for screen readers: a slider and the field with its value, too."""
+    """Name a control for screen readers, including a slider and the field with its value."""
     native.setAccessibleName(name)
     for part in native.findChildren(QWidget):
         if isinstance(part, QSlider | QAbstractSpinBox):
@@ -194,7 +194,7 @@ def _form_layout() -> QFormLayout:
 
 
 def make_control(name: str, field: FieldInfo, tooltip: str) -> Any:
-    """Return the control of a declared field."""
+    """Return a magicgui control for a field."""
     kind, nullable = _plain_type(field.annotation)
     options: dict[str, Any] = {"tooltip": tooltip}
     if protocol := _schema_extra(field).get("model"):
@@ -209,7 +209,7 @@ def make_control(name: str, field: FieldInfo, tooltip: str) -> Any:
         if nullable:
             options["min"] = 0
         if nullable and kind is int:
-            # magicgui's field for integers has no text for "automatic".
+            # magicgui's integer field cannot show the text "automatic".
             options |= {"widget_type": "FloatSpinBox", "step": 1, "max": min(options["max"], 99_999_999)}
         if "step" in (extra := _schema_extra(field)):
             options["step"] = extra["step"]
@@ -220,7 +220,7 @@ def make_control(name: str, field: FieldInfo, tooltip: str) -> Any:
 
 
 def _model_choices(protocol: str) -> list[tuple[str, str]]:
-    """Return an entry for none, and the installed models that have a protocol."""
+    """Return an entry for no model, and the installed models that have a protocol."""
     rows = [row for row in catalog().values() if protocol in row.protocols and locate(row) is not None]
     return [("none", ""), *((row.name, row.name) for row in rows)]
 

@@ -1,4 +1,4 @@
-"""The form of a task in five parts: image, model, settings, run, result."""
+"""The form of a task, with five parts: image, model, settings, run, result."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ __all__ = ["TaskForm"]
 
 
 class TaskForm(Dock):
-    """The form of a task.
+    """The base class of the forms of tasks.
 
-    A concrete form calls `super().__init__`, sets its own attributes, and calls `build` at the end of its
-    constructor: `build` calls the methods that subclasses override.
+    The constructor of a subclass calls `super().__init__`, sets its own attributes, and finally calls `build`, because
+    `build` calls methods that subclasses override.
     """
 
     run_text = "Run"
     run_help = "Run on the chosen image (the result becomes a new layer)."
-    #: What happens to a result whose image has changed during the run.
+    #: The end of the message about a result whose image has changed during the run.
     outdated_result = "the result belongs to the image as it was when the run began, and is a layer of its own."
 
     def __init__(self, viewer: ViewerModel, task: Task) -> None:
@@ -56,11 +56,11 @@ class TaskForm(Dock):
         self.task = task
         self._follower = RunFollower(self)
         self._run_image: RunImage | None = None
-        #: What has become of the image during the run whose result is shown, such as "'cells' was removed".
+        #: The change of the image during the run whose result is shown, such as "'cells' was removed".
         self.image_change = ""
 
     def build(self) -> None:
-        """Add all controls, then connect them and show the state; called once."""
+        """Add and connect all controls, and show the initial state; call it once."""
         self._add_image_and_model()
         for widget in self.input_rows():
             self._layout.addWidget(widget)
@@ -80,17 +80,17 @@ class TaskForm(Dock):
     # Overridden by the forms of tasks.
 
     def inputs(self, target: ImageOnLayer) -> Inputs:
-        """Return the task's inputs as the form shows them.
+        """Return the task's inputs from the controls of the form.
 
         Raises
         ------
         FoundsegError
-            If they are incomplete or do not fit the image.
+            If the inputs are incomplete or do not fit the image.
         """
         raise NotImplementedError
 
     def show_result(self, target: ImageOnLayer, run: Run, segmentation: Segmentation, seconds: float) -> str:
-        """Show a result, and return it in words; the image's layer may have left the viewer."""
+        """Show a result and return a description of it; the image's layer may no longer be in the viewer."""
         raise NotImplementedError
 
     def chosen_target(self) -> ImageOnLayer:
@@ -104,27 +104,27 @@ class TaskForm(Dock):
         return self.image.target()
 
     def coarsest_pixel(self, target: ImageOnLayer) -> float:  # noqa: ARG002 - for subclasses
-        """Return the width of a pixel, in pixels of the finest level, up to which a coarser level will do."""
+        """Return the greatest acceptable pixel width of a coarser level, in pixels of the finest level."""
         return 1.0
 
     def input_rows(self) -> list[QWidget]:
-        """Return the controls of the task's inputs, from top to bottom, shown above the settings."""
+        """Return the controls of the task's inputs, from top to bottom; they are shown above the settings."""
         return []
 
     def input_layers(self) -> dict[str, str]:
-        """Return the names of layers whose pixels are inputs, by input, for *Copy as Python*."""
+        """Return, for each input that is read from a layer, the layer's name; used by *Copy as Python*."""
         return {}
 
     def result_rows(self) -> list[QWidget]:
-        """Return the task's own controls, from top to bottom, shown below the result."""
+        """Return the task's own controls, from top to bottom; they are shown below the result."""
         return []
 
     def why_not_usable(self) -> str:
-        """Return why the form cannot run at present, such as that there is no layer; empty where it can."""
+        """Return the reason why the form cannot run now, such as that there is no layer; empty if it can."""
         return NO_IMAGE if self.image.layer is None else ""
 
     def show_usability(self) -> None:
-        """Enable the controls that can act, and say below *Image* if there is none."""
+        """Enable the controls that can be used, and show a message if there is no image."""
         busy = "A run is under way." if self.current is not None else ""
         set_usable(self.run_button, busy or self.why_not_usable())
         message = self.messages["image"]
@@ -137,22 +137,22 @@ class TaskForm(Dock):
 
     @property
     def current(self) -> Run | None:
-        """The run that is under way."""
+        """The run in progress; None if there is none."""
         return self._follower.run
 
     @property
     def method_name(self) -> str:
-        """Name of the chosen method, as in recipes."""
+        """Name of the chosen method, as used in recipes."""
         return self._method_choice.name
 
     @property
     def settings(self) -> Settings:
-        """The settings as the form shows them."""
+        """The settings of the chosen method, from the controls of the form."""
         method = self.method_name
         return self.task.settings(method, self.forms[method].values())
 
     def run(self, replace: str | None = None) -> None:
-        """Start a run with the values of the form; errors are shown beside the control that they are about."""
+        """Start a run with the values of the form; errors are shown next to the control to which they refer."""
         if self.current is not None and replace is None:
             self.messages["run"].say("A run is under way. Wait for its result or press Cancel first.")
             return
@@ -173,12 +173,12 @@ class TaskForm(Dock):
         self._follower.start(Run(request, replace))
 
     def cancel(self) -> None:
-        """Cancel the run; the form is idle at once."""
+        """Cancel the run; the form becomes idle at once."""
         if self._follower.cancel() is not None:
             self._show_idle("Cancelled; no layer was changed.")
 
     def unfinished(self) -> str:
-        """Return which run is under way, and how far it is."""
+        """Describe the run in progress and how far it is; empty if there is none."""
         return "" if self.current is None else f"{self.task.title}: {self.words.text() or 'running'}"
 
     def stop_work(self) -> None:
@@ -186,7 +186,7 @@ class TaskForm(Dock):
         self.cancel()
 
     def release(self) -> None:
-        """Disconnect from the viewer and cancel the run: the form is being closed."""
+        """Disconnect from the viewer and cancel the run, because the form is being closed."""
         self._follower.cancel()
         self.model_row.release()
         self.image.disconnect_viewer()
@@ -194,7 +194,7 @@ class TaskForm(Dock):
         super().release()
 
     def update_estimate(self) -> None:
-        """Show how long a run will take."""
+        """Show the estimated duration of a run."""
         if self.current is not None:
             return
         try:
@@ -219,8 +219,8 @@ class TaskForm(Dock):
     def offer_download(self, then: Callable[[], None], model: str = "") -> bool:
         """Return whether a model, by default the chosen one, is missing on this computer.
 
-        Messages are cleared. If it is missing, the form offers to download it, and to call `then` afterwards. Without
-        an address to download from it shows the error.
+        Messages are cleared. If the model is missing, the form offers to download it and to call `then` afterwards. If
+        the model has no download address, the form shows an error instead.
         """
         self._clear_messages()
         self.offer.withdraw()
@@ -266,7 +266,7 @@ class TaskForm(Dock):
     # Building.
 
     def connect_controls(self) -> None:
-        """Connect the signals of the controls, once all controls exist."""
+        """Connect the signals of the controls, after all controls exist."""
         self.image.changed.connect(self.image_changed)
         self.model.currentIndexChanged.connect(self._change_model)
         self.model_row.started.connect(self._clear_messages)
@@ -287,24 +287,24 @@ class TaskForm(Dock):
         self.last_run.failed.connect(self.fail)
 
     def image_changed(self) -> None:
-        """Act on another chosen image."""
+        """Update the form after another image was chosen."""
         self.show_usability()
         self._show_linking()
         self.update_estimate()
         self.name_result()
 
     def _show_linking(self) -> None:
-        """Offer to link slices where the chosen image has several."""
+        """Offer to link slices if the chosen image has several."""
         try:
             has_slices = max(self.chosen_target().image.slice_shape, default=1) > 1
         except FoundsegError:
-            # Without an image nothing is known of its slices.
+            # Without an image, the number of slices is unknown.
             has_slices = True
         for form in self.forms.values():
             form.set_usable("link", "" if has_slices else "The image has one slice, so there is nothing to link.")
 
     def name_result(self) -> None:
-        """Say of which image the result is, where another one is chosen by now."""
+        """Name the image of the result, if another image is chosen by now."""
         run_image = self._run_image
         layer = None if run_image is None else run_image.target.layer
         other = layer is not None and layer is not self.image.layer and not self.result.isHidden()
@@ -333,7 +333,7 @@ class TaskForm(Dock):
         self.update_estimate()
 
     def _show_row(self) -> None:
-        """Show the state of the chosen model, its own defaults, and how it expects grey values."""
+        """Show the chosen model's state, its own defaults, and the grey values and colours that it expects."""
         model = str(self.model.currentData())
         for name, form in self.forms.items():
             form.use_defaults(model_defaults(model, self.task.name, name))
@@ -341,7 +341,7 @@ class TaskForm(Dock):
         self._show_state()
 
     def _show_expected(self) -> None:
-        """Show how the chosen model and method expect grey values and colours."""
+        """Show the grey values and colours that the chosen model and method expect."""
         model = str(self.model.currentData())
         method = self.task.methods.get(self.method_name)
         self.image.expect(expectation(model), "RGB" if method is None else colour_rule(model, method))
@@ -355,7 +355,7 @@ class TaskForm(Dock):
         self._show_state()
 
     def show_notes(self, provenance: Mapping[str, Any]) -> None:
-        """Show which colour was used, what was done to the contrast, and why nothing was found."""
+        """Show the colour that was used, changes of the contrast, and reasons why nothing was found."""
         notes = [*what_was_chosen(provenance), *notes_of(provenance)]
         self.notes.setText("\n".join(notes))
         self.notes.setVisible(bool(notes))
@@ -365,7 +365,7 @@ class TaskForm(Dock):
         self.ensureWidgetVisible(self.messages["model"])
 
     def _offer_methods(self) -> bool:
-        """List the methods that the chosen model has; return whether they are others than before."""
+        """List the methods that the chosen model supports; return whether the list has changed."""
         return self._method_choice.offer(row(str(self.model.currentData())).protocols)
 
     def _add_settings(self) -> None:
@@ -379,7 +379,7 @@ class TaskForm(Dock):
         self._layout.addWidget(self.messages["settings"])
 
     def setting_changed(self, name: str) -> None:  # noqa: ARG002 - for subclasses
-        """Act on a setting that the user has changed; `name` is its field."""
+        """React to a setting that the user has changed; `name` is its field."""
         self._show_state()
         self.update_estimate()
 

@@ -1,1 +1,1 @@
-"""napari's layers: conversion to and from `core`, transforms, tags, keys."""
+"""napari layers: conversion to and from `core`, transforms, tags, keys."""

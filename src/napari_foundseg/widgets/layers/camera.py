@@ -15,40 +15,40 @@ __all__ = ["canvas_size", "centre_on", "find_camera", "fit_to_layer", "show_slic
 
 
 def find_camera(viewer: ViewerModel) -> Camera:
-    """Return the camera; it belongs to the viewer's scene since napari 0.9."""
+    """Return the camera; since napari 0.9 it belongs to the viewer's scene."""
     return viewer.scene.camera if hasattr(viewer, "scene") else viewer.camera
 
 
 def canvas_size(viewer: ViewerModel) -> tuple[int, int]:
-    """Return height and width of the canvas in pixels of the screen."""
+    """Return the height and width of the canvas in screen pixels."""
     height, width = viewer.canvas.size if hasattr(viewer, "canvas") else viewer._canvas_size
     return height, width
 
 
 def centre_on(viewer: ViewerModel, layer: Layer, position: Sequence[float]) -> None:
-    """Centre the canvas on a position of a layer, on its slice, without changing the zoom.
+    """Show the slice of a position and centre the canvas on it, without changing the zoom.
 
     Parameters
     ----------
     position : sequence of float
-        In the layer's data pixels, one for each axis.
+        Data coordinates of the layer in pixels, one for each axis.
     """
     point = np.array(viewer.dims.point, float)
-    # napari aligns layers at their last axes.
+    # napari aligns the last axes of layers.
     point[-layer.ndim :] = layer.data_to_world(position)
     viewer.dims.point = tuple(point)
     find_camera(viewer).center = tuple(point[list(viewer.dims.displayed)][-3:])
 
 
 def show_slice(viewer: ViewerModel, layer: Layer, axis: int, at: int) -> None:
-    """Show a slice of a layer; the other axes stay where they are.
+    """Show a slice of a layer; the position along other axes does not change.
 
     Parameters
     ----------
     axis : int
-        The axis of the layer's data across which the slice is.
+        The axis of the layer's data that is perpendicular to the slice.
     at : int
-        The slice, in data pixels.
+        The index of the slice, in data pixels.
     """
     position = np.array(layer.world_to_data(viewer.dims.point[-layer.ndim :]), float)
     position[axis] = at
@@ -60,7 +60,10 @@ def show_slice(viewer: ViewerModel, layer: Layer, axis: int, at: int) -> None:
 
 
 def fit_to_layer(viewer: ViewerModel, layer: Layer) -> None:
-    """Show a whole layer; napari 0.7 can only show all visible layers, napari 0.9 none with fewer axes than others."""
+    """Zoom to show a whole layer, or all layers if this napari version cannot fit a single one.
+
+    napari 0.7 can only fit all visible layers; napari 0.9 cannot fit a layer that has fewer axes than others.
+    """
     try:
         viewer.fit_to_view(layers=[layer])
     except (IndexError, TypeError):

@@ -1,4 +1,4 @@
-"""Axes, spacing and names of channels of a layer that napari's own reader opened without them, from its file."""
+"""Axes, spacing and channel names from the file of a layer that napari's own reader opened without them."""
 
 from __future__ import annotations
 
@@ -39,29 +39,29 @@ __all__ = [
 
 #: Seconds to wait for a file when the user has pressed a button.
 PATIENCE = 20.0
-#: napari's own reader, which drops axes and spacing; another plugin has read what it wanted to.
+#: napari's own reader, which drops axes and spacing. Layers of other readers are left as they are.
 _BUILTIN = ("napari", "builtins")
-#: Labels that napari gives to axes without a name.
+#: Labels that napari gives to unnamed axes.
 _UNNAMED = re.compile(r"(axis )?-\d+")
 
 _thread = ThreadPoolExecutor(1, thread_name_prefix="foundseg-facts")
 _asked: WeakKeyDictionary[Layer, Future[ImageFacts]] = WeakKeyDictionary()
-#: What was done to each layer; None where there was nothing to do, or the user has undone it.
+#: The changes of each layer; None if there was nothing to change, or the user has undone the changes.
 _applied: WeakKeyDictionary[Layer, AppliedFacts | None] = WeakKeyDictionary()
-#: What our reader says of the file of each layer.
+#: Notes of our reader about the file of each layer.
 _notes: WeakKeyDictionary[Layer, tuple[str, ...]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
 class AppliedFacts:
-    """What a layer was given from its file.
+    """The changes that were made to a layer from its file.
 
     Parameters
     ----------
     words : str
-        Such as ``axes TCYX, 0.5 × 0.5 µm``.
+        A description, such as ``axes TCYX, 0.5 × 0.5 µm``.
     before : tuple of (Layer, dict)
-        Each layer that was changed, with its attributes before.
+        Each changed layer, with its earlier attributes.
     """
 
     words: str
@@ -69,7 +69,7 @@ class AppliedFacts:
 
 
 def ask_facts(layer: ImageLayer) -> Future[ImageFacts] | None:
-    """Read the file of a layer in a background thread; None where there is no file, or nothing to learn from it."""
+    """Read the file of a layer in a background thread; return None if there is nothing to read or apply."""
     path = layer.source.path
     if layer in _applied or path is None or layer.source.reader_plugin not in _BUILTIN:
         return None
@@ -79,12 +79,12 @@ def ask_facts(layer: ImageLayer) -> Future[ImageFacts] | None:
 
 
 def settle_facts(viewer: ViewerModel, layer: ImageLayer, seconds: float = PATIENCE) -> None:
-    """Wait for the file of a layer, and give the layer what the file says.
+    """Wait for the file of a layer, and apply its axes and spacing to the layer.
 
     Raises
     ------
     AxesError
-        If it takes longer.
+        If reading takes longer than `seconds`.
     """
     asked = ask_facts(layer)
     if asked is None:
@@ -96,7 +96,7 @@ def settle_facts(viewer: ViewerModel, layer: ImageLayer, seconds: float = PATIEN
             f"The axes of {layer.name!r} are still being read from its file. Try again in a moment."
         ) from error
     except FoundsegError as error:
-        # napari has read it otherwise: its pixels are those of the layer.
+        # napari has read the file in a different way, and the layer shows the result of that.
         _applied[layer] = None
         if isinstance(error, BadImageError) and image_ending(Path(str(layer.source.path)).name):
             _notes[layer] = (f"it is refused, {error.reason}",)
@@ -105,20 +105,23 @@ def settle_facts(viewer: ViewerModel, layer: ImageLayer, seconds: float = PATIEN
 
 
 def applied_facts(layer: Layer | None) -> AppliedFacts | None:
-    """Return what a layer was given from its file; None where it was given nothing."""
+    """Return the changes that were made to a layer from its file; None if there were none."""
     return None if layer is None else _applied.get(layer)
 
 
 def notes_of_file(layer: Layer | None) -> tuple[str, ...]:
-    """Return what our reader chose, left out or did not apply in the file of a layer that napari's reader opened."""
+    """Return the notes of our reader about a file that napari's reader opened.
+
+    They name the parts that our reader chose, left out or did not apply.
+    """
     return () if layer is None else _notes.get(layer, ())
 
 
 def apply_facts(viewer: ViewerModel, layer: ImageLayer, facts: ImageFacts) -> AppliedFacts | None:
-    """Give a layer the axes, spacing, units and names of channels of its file, once.
+    """Apply the axes, spacing, units and channel names of a file to its layer, once.
 
-    Axes that have names and layers that have been scaled or moved stay as they are. Layers that lie on this one pixel
-    by pixel, such as labels and points, are scaled with it.
+    Axis names that are already set are kept, and layers that were scaled or moved are not scaled. Layers that match
+    this one pixel by pixel, such as labels and points, are scaled with it.
     """
     if layer in _applied:
         return _applied[layer]
@@ -135,7 +138,7 @@ def apply_facts(viewer: ViewerModel, layer: ImageLayer, facts: ImageFacts) -> Ap
     unnamed = all(_UNNAMED.fullmatch(str(label)) for label in layer.axis_labels)
     if unnamed and (letters != layer_axes(layer)[: layer.ndim] or names or sized):
         before[layer] = {"axis_labels": layer.axis_labels, "metadata": layer.metadata}
-        # The names first: who follows the axes asks for them.
+        # Set the names first, because handlers of the axes event read them.
         layer.metadata = {**layer.metadata, CHANNEL_NAMES: list(names)} if names else layer.metadata
         layer.axis_labels = [letter.lower() for letter in letters]
         words.append(f"axes {letters}")
@@ -154,7 +157,7 @@ def apply_facts(viewer: ViewerModel, layer: ImageLayer, facts: ImageFacts) -> Ap
 
 
 def undo_facts(viewer: ViewerModel, layer: ImageLayer) -> None:
-    """Take away from a layer what it was given from its file; it is not given again."""
+    """Undo the changes that were made to a layer from its file; they are not applied again."""
     applied = _applied.get(layer)
     _applied[layer] = None
     if applied is None:
@@ -166,14 +169,14 @@ def undo_facts(viewer: ViewerModel, layer: ImageLayer) -> None:
 
 
 def _letters(layer: ImageLayer, facts: ImageFacts) -> str | None:
-    """Return a letter for each axis of a layer; None where the file holds other pixels than the layer."""
+    """Return a letter for each axis of a layer; None if the pixels of the file and the layer differ."""
     data = layer.data[0] if layer.multiscale else layer.data
     shape = tuple(int(n) for n in data.shape)
     dtype = np.dtype(data.dtype)
     if (dtype.kind, dtype.itemsize) != (facts.dtype.kind, facts.dtype.itemsize):
         return None
     if shape == facts.shape:
-        # The colours of an RGB layer are no axis of it.
+        # The colours of an RGB layer are not an axis of the layer.
         return facts.axes[: layer.ndim] if layer.rgb == facts.axes.endswith("C") or not layer.rgb else None
     if layer.rgb or [n for n in shape if n > 1] != [n for n in facts.shape if n > 1]:
         return None
@@ -188,7 +191,7 @@ def _letters(layer: ImageLayer, facts: ImageFacts) -> str | None:
 
 
 def _is_plain(layer: Layer) -> bool:
-    """Tell whether a layer lies in the world pixel by pixel: nobody has given it a scale, a place or units."""
+    """Tell whether a layer has no scale, translation, rotation or units, so that its pixels are world units."""
     return (
         bool(np.allclose(layer.scale, 1))
         and bool(np.allclose(layer.translate, 0))
@@ -199,7 +202,10 @@ def _is_plain(layer: Layer) -> bool:
 
 
 def _companions(viewer: ViewerModel, layer: ImageLayer) -> list[Layer]:
-    """Return the other layers that lie on a layer pixel by pixel; an image of another size has a scale of its own."""
+    """Return the other layers that match a layer pixel by pixel.
+
+    Images of another size are left out, because their scale may differ.
+    """
     plane = _plane(layer)
     return [
         other
@@ -214,7 +220,7 @@ def _plane(layer: ImageLayer) -> tuple[int, ...]:
 
 
 def _set_scale(layer: Layer, scale: Sequence[float], units: Sequence[str]) -> None:
-    """Set the scale of a layer; napari aligns layers at their last axes."""
+    """Set the scale of a layer, matching the last axes as napari does."""
     extra = max(0, layer.ndim - len(scale))
     layer.units = [*["pixel"] * extra, *units[-layer.ndim :]]
     layer.scale = [*[1.0] * extra, *scale[-layer.ndim :]]
@@ -222,7 +228,7 @@ def _set_scale(layer: Layer, scale: Sequence[float], units: Sequence[str]) -> No
 
 @contextmanager
 def _view_kept(viewer: ViewerModel, layer: Layer) -> Iterator[None]:
-    """Show the same slice and the same part of it although the world of a layer changes."""
+    """Keep the same slice and region in view while the scale of a layer changes."""
     dims = viewer.dims
     camera = find_camera(viewer)
     steps = layer.world_to_data(dims.point)
@@ -244,7 +250,7 @@ def _view_kept(viewer: ViewerModel, layer: Layer) -> Iterator[None]:
 
 
 def _sizes(facts: ImageFacts, axes: Sequence[str]) -> str:
-    """Return the size of a pixel in words, such as ``3 × 0.7 × 0.7 mm``."""
+    """Describe the size of a pixel, such as ``3 × 0.7 × 0.7 mm``."""
     units = [facts.units.get(axis, "pixel") for axis in axes]
     sizes = [f"{facts.spacing[axis]:.4g}" for axis in axes]
     if len(set(units)) == 1:

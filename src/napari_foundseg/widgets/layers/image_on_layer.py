@@ -19,14 +19,14 @@ __all__ = ["ImageOnLayer"]
 
 @dataclass(frozen=True, eq=False)
 class ImageOnLayer:
-    """An image and the napari layer that shows it, which need not be in the viewer any more.
+    """An image and the napari layer that shows it; the layer may have been removed from the viewer.
 
     Parameters
     ----------
     layer : napari.layers.Image
         The layer; its transforms place marks and results in the world.
     image : Image
-        Its pixels, with the axes, channels and normalisation that the form had when it was made.
+        The layer's pixels, with the axes, channels and normalisation that the form had at that time.
     """
 
     layer: Layer
@@ -39,10 +39,10 @@ class ImageOnLayer:
 
     @cached_property
     def letters(self) -> str:
-        """A letter for each axis of the layer: colours are no axis of an RGB layer."""
+        """One letter for each axis of the layer; the colours of an RGB layer are not an axis."""
         return layer_letters(self.layer, self.image)
 
     @cached_property
     def overlay(self) -> Overlay:
-        """How label images of this image are laid over the layer."""
+        """The placement of label images of this image over the layer."""
         return Overlay(self.layer, self.image)

@@ -1,4 +1,4 @@
-"""The files that a viewer shows or works on, which nothing that is saved may replace; and npe2's writer of labels."""
+"""The input files of a viewer, which must not be overwritten, and the npe2 writer of labels."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["find_input_files", "save_labels_layer"]
 
 
 def find_input_files(viewer: Viewer | None, but: str | None = None) -> list[Path]:
-    """Return the files of all layers, and of the images that the docks work on.
+    """Return the files of all layers, and of the images in the open worklists and batches.
 
     Parameters
     ----------
     viewer : Viewer or None
-        None: there are none.
+        The viewer; with None, the list is empty.
     but : str, optional
-        Name of a layer whose own file is left out, since the layer is saved there.
+        Name of a layer whose own file is left out, because the layer is saved to it.
     """
     if viewer is None:
         return []
@@ -35,12 +35,12 @@ def find_input_files(viewer: Viewer | None, but: str | None = None) -> list[Path
 
 
 def save_labels_layer(path: str, data: Any, attributes: Mapping[str, Any]) -> list[str]:
-    """Write a Labels layer as `write_layer` does, but never over the file of another layer: npe2's writer.
+    """Write a Labels layer as `write_layer` does, but never over the file of another layer (npe2 writer).
 
     Raises
     ------
     FoundsegError
-        If it cannot be written, or has the name of an input.
+        If the file cannot be written, or is an input of the viewer.
     """
     file = Path(path)
     outputs = [file] if holds_properties(file) else [file, table_path(file)]
@@ -49,7 +49,7 @@ def save_labels_layer(path: str, data: Any, attributes: Mapping[str, Any]) -> li
 
 
 def _listed_files(viewer: Viewer) -> Iterator[Path]:
-    """Yield the images of the open worklists and batches."""
+    """Yield the image files of the open worklists and batches."""
     for dock in viewer.window.dock_widgets.values():
         session: Any = getattr(dock, "session", None)
         items: Any = getattr(session, "items", None) or getattr(getattr(session, "runner", None), "items", ())

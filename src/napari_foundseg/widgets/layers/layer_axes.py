@@ -1,4 +1,4 @@
-"""Axes of napari's layers: letters, pixel sizes, and transforms between layers."""
+"""Axes of napari layers: letters, pixel sizes, and transforms between layers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ _LETTERS = {
 
 
 def displayed_axes(viewer: ViewerModel, layer: Layer) -> tuple[int, int]:
-    """Return the two data axes of a layer that are displayed, in the order of the array."""
+    """Return the two displayed data axes of a layer, in the order of the array.
+
+    Return the last two axes if the viewer does not display exactly two axes of the layer.
+    """
     shown = sorted(axis - (viewer.dims.ndim - layer.ndim) for axis in viewer.dims.displayed)
     if len(shown) != 2 or shown[0] < 0:
         return layer.ndim - 2, layer.ndim - 1
@@ -48,9 +51,9 @@ def displayed_axes(viewer: ViewerModel, layer: Layer) -> tuple[int, int]:
 
 
 def layer_axes(layer: Layer, displayed: tuple[int, int] | None = None) -> str:
-    """Name the axes of a layer's array.
+    """Return one letter for each axis of a layer's array, with a final C for an RGB layer.
 
-    `displayed`: which data axes are rows and columns; the last two by default.
+    `displayed` holds the data axes of rows and columns; by default, the last two.
 
     Raises
     ------
@@ -60,7 +63,7 @@ def layer_axes(layer: Layer, displayed: tuple[int, int] | None = None) -> str:
     named = [_LETTERS.get(str(label).strip().lower()) for label in layer.axis_labels]
     rows, columns = displayed or (layer.ndim - 2, layer.ndim - 1)
     if layer.ndim > 2 and columns == layer.ndim - 1 and rows == columns - 1:
-        # Rows, columns and then channels: napari displays the last two axes, whatever they are.
+        # The order is rows, columns, channels: napari displays the last two axes, even if the last is channels.
         channels_last = named[-1] == "C" or (not any(named) and ends_in_channels(_shape(layer)[: layer.ndim]))
         if channels_last and not getattr(layer, "rgb", False):
             named[-1] = "C"
@@ -80,18 +83,18 @@ def layer_axes(layer: Layer, displayed: tuple[int, int] | None = None) -> str:
 
 
 def layer_letters(layer: Layer, image: Image) -> str:
-    """Return a letter for each axis of a layer: the colours of an RGB layer are not one of napari's axes."""
+    """Return one letter for each axis of a layer; the colours of an RGB layer are not an axis in napari."""
     letters = str(image.axes)
     return letters[: layer.ndim] if len(letters) > layer.ndim else letters
 
 
 def affine_between(source: Layer, target: Layer) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the affine transform from data coordinates of one layer to those of another, through the world.
+    """Return the affine transform from the data coordinates of one layer to those of another.
 
     Returns
     -------
     (T, S) ndarray of float
-        The matrix.
+        The matrix, for S source and T target axes.
     (T,) ndarray of float
         The offset.
     """
@@ -109,26 +112,27 @@ def transform_coordinates(source: Layer, target: Layer, coordinates: NDArray[np.
     Parameters
     ----------
     coordinates : (N, S) ndarray of float
-        In data pixels of the source.
+        Coordinates in data pixels of the source.
 
     Returns
     -------
     (N, T) ndarray of float
-        In data pixels of the target.
+        Coordinates in data pixels of the target.
     """
     matrix, origin = affine_between(source, target)
     return np.asarray(coordinates @ matrix.T + origin)
 
 
 def label_spacing(layer: Layer) -> tuple[list[float | None], str]:
-    """Return the size of a Labels layer's pixels, for tools that measure.
+    """Return the pixel size of a Labels layer, for measurements.
 
     Returns
     -------
     list of float or None
-        One for each axis, all in the last axis's unit; None along time, where objects are not connected.
+        One size for each axis, in the unit of the last axis; None for axes along which objects are not connected,
+        such as time.
     str
-        The unit, ``px`` where none is known.
+        The unit; ``px`` if the layer has none.
     """
     letters = layer_axes(layer)
     units = layer_units(layer)
@@ -141,7 +145,7 @@ def label_spacing(layer: Layer) -> tuple[list[float | None], str]:
 
 
 def layer_units(layer: Layer) -> list[Any]:
-    """Return a unit for each axis, as napari holds it; an empty text where the layer has none."""
+    """Return the napari unit of each axis; an empty text for axes without one."""
     return [unit if hasattr(unit, "dimensionality") else "" for unit in layer.units]
 
 
@@ -150,5 +154,5 @@ def _shape(layer: Layer) -> tuple[int, ...]:
 
 
 def _ratio(unit: Any, other: Any) -> float:
-    """Return how many of another unit one is; 1 where they are not comparable, such as pixels and micrometres."""
+    """Return how many `other` make one `unit`; 1 if they cannot be compared, such as pixels and micrometres."""
     return float((1 * unit).to(other).magnitude) if unit.is_compatible_with(other) else 1.0

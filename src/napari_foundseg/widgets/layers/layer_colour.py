@@ -1,4 +1,4 @@
-"""What the colours of an RGB layer are: measured in a background thread, and kept while the layer has its pixels."""
+"""Colours of RGB layers: measured in a background thread, and kept until the layer's pixels change."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 __all__ = ["ask_colour", "known_colour", "settle_colour"]
 
 _thread = ThreadPoolExecutor(1, thread_name_prefix="foundseg-colour")
-#: The pixels of each layer that was asked for, and what is found in them.
+#: The pixels of each measured layer, and the future with their colours.
 _asked: WeakKeyDictionary[Layer, tuple[Any, Future[FoundColour | None]]] = WeakKeyDictionary()
 
 
 def ask_colour(layer: ImageLayer) -> Future[FoundColour | None] | None:
-    """Measure the colours of a layer in a background thread; None where it is not RGB."""
+    """Measure the colours of a layer in a background thread; return None if it is not RGB or not usable."""
     if not layer.rgb:
         return None
     pixels = layer.data[0] if layer.multiscale else layer.data
@@ -40,18 +40,20 @@ def ask_colour(layer: ImageLayer) -> Future[FoundColour | None] | None:
 
 
 def known_colour(layer: ImageLayer) -> FoundColour | None:
-    """Return what the colours of a layer are, None where that is not known yet, or cannot be read."""
+    """Return the measured colours of a layer; None if they are not measured yet or cannot be read."""
     asked = ask_colour(layer)
     return asked.result() if asked is not None and asked.done() and asked.exception() is None else None
 
 
 def settle_colour(layer: ImageLayer, seconds: float) -> None:
-    """Wait until the colours of a layer are measured; what goes wrong is raised where its pixels are used.
+    """Wait until the colours of a layer are measured.
+
+    Reading errors are not raised here, but where the pixels are used.
 
     Raises
     ------
     BadImageError
-        If it takes longer.
+        If measuring takes longer than `seconds`.
     """
     asked = ask_colour(layer)
     if asked is None:

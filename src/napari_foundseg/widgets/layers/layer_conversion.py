@@ -1,7 +1,7 @@
-"""Conversion of napari's layers to `core`. The other direction is in `widgets.layers.overlay`.
+"""Conversion of napari layers to `core`. The other direction is in `widgets.layers.overlay`.
 
 The two displayed axes of a layer are rows (Y) and columns (X); one position along the other axes is a slice.
-Coordinates are transformed from their own layer through the world to the image layer's data.
+Coordinates are transformed from their own layer through world coordinates to the data of the image layer.
 """
 
 from __future__ import annotations
@@ -50,17 +50,17 @@ def image_from_layer(
     colour: FoundColour | None = None,
     slab: Slab | None = None,
 ) -> Image:
-    """Return a layer's pixels as an `Image`, without copying or computing any.
+    """Return a layer's pixels as an `Image`, without copying or computing them.
 
-    `axes`: one letter an axis; by default from `layer_axes`. `normalisation`: how grey values become 8 bits;
-    percentiles of the whole stack by default. `displayed`: which data axes are rows and columns; the last two by
-    default. `colour`: what the colours of an RGB layer are, where that is known. `slab`: slices that are seen as
-    their projection.
+    `axes` holds one letter for each axis; by default they come from `layer_axes`. `normalisation` maps grey values to 8
+    bits; by default it uses percentiles of the whole stack. `displayed` holds the data axes of rows and columns; by
+    default, the last two. `colour` holds the measured colours of an RGB layer, if available. `slab` describes slices
+    that are replaced by their projection.
 
     Raises
     ------
     FoundsegError
-        If the layer's pixels or axes cannot be worked on.
+        If the layer's pixels or axes are not supported.
     """
     axes = axes or layer_axes(layer, displayed)
     names = [letter for letter in axes if letter != "C" or not layer.rgb]
@@ -81,13 +81,13 @@ def image_from_layer(
 
 
 def _source(layer: ImageLayer) -> str | None:
-    """Return the path of a layer's file, or of its image where the file holds several."""
+    """Return the path of a layer's file, or of the image inside a file that holds several."""
     inside = layer.metadata.get(IMAGE_PATH)
     return str(inside or layer.source.path) if inside or layer.source.path else None
 
 
 def current_index(viewer: ViewerModel, target: ImageOnLayer) -> tuple[int, ...]:
-    """Return the slice of an image that the viewer shows.
+    """Return the index of the slice of an image that the viewer shows.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def visible_region(viewer: ViewerModel, target: ImageOnLayer) -> Box:
 
 
 def view_pixel(viewer: ViewerModel, layer: Layer) -> float:
-    """Return how many of a layer's pixels one screen pixel covers."""
+    """Return the width of one screen pixel, in pixels of a layer."""
     point = np.array(viewer.dims.point, float)
     start = np.array(layer.world_to_data(point), float)
     found = 0.0
@@ -137,12 +137,12 @@ def view_pixel(viewer: ViewerModel, layer: Layer) -> float:
 
 
 def region_from_shape(shapes: Shapes, target: ImageOnLayer) -> Box:
-    """Return the part of an image's slice that a drawn shape encloses.
+    """Return the bounding box of a drawn shape, as a part of an image's slice.
 
     Raises
     ------
     PromptError
-        If several shapes could be meant, or the shape is outside the image.
+        If it is not clear which shape to use, or the shape is outside the image.
     """
     chosen = sorted(shapes.selected_data) or list(range(len(shapes.data)))
     if len(chosen) != 1:
@@ -155,7 +155,10 @@ def region_from_shape(shapes: Shapes, target: ImageOnLayer) -> Box:
 
 
 def rectangle_region(corners: NDArray[np.float64], target: ImageOnLayer, what: str) -> Box:
-    """Return the rectangle around corners in data coordinates, cut to the image; PromptError if it lies outside."""
+    """Return the bounding box of corners in data coordinates, clipped to the image.
+
+    Raise a PromptError, which begins with `what`, if the box is outside the image.
+    """
     image = target.image
     plane = corners[:, [target.letters.index("Y"), target.letters.index("X")]]
     low = np.maximum(np.floor(plane.min(0) + 0.5), 0).astype(int)

@@ -1,7 +1,7 @@
 """Key bindings of single layers.
 
-None of them replaces a key of napari for that kind of layer, except Ctrl+Z and Ctrl+Shift+Z, and Ctrl+Y in the layers
-of marks: there it is redo, not the 3-D view, in which there are no prompts.
+They do not replace napari's keys for that kind of layer, with two exceptions: Ctrl+Z and Ctrl+Shift+Z, and Ctrl+Y in
+the layers of marks. There, Ctrl+Y means redo instead of the 3-D view, in which prompts are not possible.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether a layer is still in any viewer."""
+"""Detection of whether a layer is still in any viewer."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["LayerPresence"]
 
 
 class LayerPresence:
-    """Tells when a layer is in no viewer any more; a layer may be moved from one to another.
+    """A watch that reports when a layer is no longer in any viewer; a layer may be moved between viewers.
 
     Parameters
     ----------
     layer : napari.layers.Layer
         The layer.
     gone : callable
-        Called once it is in no viewer any more, while this watches.
+        Called when the last viewer has removed the layer, if the viewers are being watched.
     """
 
     def __init__(self, layer: Any, gone: Callable[[], None]) -> None:
@@ -28,11 +28,11 @@ class LayerPresence:
 
     @property
     def is_watched(self) -> bool:
-        """Whether this watches the viewers."""
+        """Whether the viewers are being watched."""
         return bool(self._viewers)
 
     def watch(self) -> bool:
-        """Watch from now on; return whether the layer is in any viewer."""
+        """Start watching; return whether the layer is in any viewer."""
         self.forget()
         self._viewers = [viewer for viewer in open_viewers() if self._layer in viewer.layers]
         for viewer in self._viewers:
@@ -40,7 +40,7 @@ class LayerPresence:
         return bool(self._viewers)
 
     def forget(self) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         for viewer in self._viewers:
             viewer.layers.events.removed.disconnect(self)
         self._viewers = []

@@ -1,4 +1,4 @@
-"""Keys in the metadata of layers by which the plugin recognises its own."""
+"""Metadata keys by which the plugin recognises its own layers."""
 
 from __future__ import annotations
 

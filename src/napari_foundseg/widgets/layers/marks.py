@@ -1,4 +1,4 @@
-"""The user's points, shapes and painted labels over an image, in the image's data pixels."""
+"""The user's points, shapes and painted labels over an image, in data pixels of the image."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 __all__ = ["POLARITY", "labels_on_slice", "outlines_on_slice", "point_at", "points_on_slice"]
 
-#: The column of a Points layer that says whether a point is on the object or not.
+#: The column of a Points layer that says whether a point is on the object or on background.
 POLARITY = "polarity"
 
 
 def point_at(position: Any, target: ImageOnLayer) -> tuple[float, ...] | None:
-    """Return the coordinates in an image of a position in the world."""
+    """Return the image coordinates of a world position; None if it is outside the image."""
     place = np.array(target.layer.world_to_data(position), float)[_label_columns(target)]
     inside = (np.floor(place + 0.5) >= 0) & (np.floor(place + 0.5) < target.image.shape)
     return tuple(float(v) for v in place) if inside.all() else None
@@ -33,12 +33,14 @@ def point_at(position: Any, target: ImageOnLayer) -> tuple[float, ...] | None:
 def points_on_slice(
     points: Points | None, target: ImageOnLayer, index: tuple[int, ...]
 ) -> tuple[NDArray[np.float64], list[int]]:
-    """Return the points of one slice of an image. `index`: the slice; points elsewhere are left out.
+    """Return the points on one slice of an image.
+
+    `index` is the slice; points on other slices are left out.
 
     Returns
     -------
     (N, D) ndarray of float
-        In data pixels of the image, one coordinate for each axis of its labels.
+        Coordinates in data pixels of the image, one for each axis of its labels.
     list of int
         1 for a positive point, 0 for a negative one.
     """
@@ -53,12 +55,13 @@ def points_on_slice(
 def outlines_on_slice(
     shapes: Shapes | None, target: ImageOnLayer, index: tuple[int, ...]
 ) -> list[tuple[str, NDArray[np.float64]]]:
-    """Return the shapes of one slice of an image.
+    """Return the shapes on one slice of an image.
 
     Returns
     -------
     list of (str, (V, D) ndarray of float)
-        Each shape's kind, as napari names it, and its vertices in data pixels of the image; an ellipse as a polygon.
+        The napari name of each shape's kind, and its vertices in data pixels of the image; an ellipse becomes a
+        polygon.
     """
     image = target.image
     found = []
@@ -67,7 +70,7 @@ def outlines_on_slice(
         corners = transform_coordinates(shapes, target.layer, _ellipse_points(drawn) if kind == "ellipse" else drawn)
         corners = corners[:, _label_columns(target)]
         if _on_slice(corners, image, index).all():
-            # Exactly on their slice, so that rounding cannot put vertices on different slices.
+            # Place the vertices exactly on the slice, so that rounding cannot put them on different slices.
             corners[:, [image.label_axes.index(axis) for axis in image.slice_axes]] = index
             found.append((str(kind), corners))
     return found
@@ -81,11 +84,11 @@ def labels_on_slice(
     Returns
     -------
     tuple of int
-        First row and column of the part that is painted.
+        The first row and column of the painted part.
     (M, N) ndarray of int
-        The ids there, each the id under the centre of an image's pixel.
+        The ids of that part: for each pixel of the image, the id under its centre.
     None
-        Where nothing is painted on the slice.
+        If nothing is painted on the slice.
     """
     layer = target.layer
     image = target.image
@@ -120,14 +123,14 @@ def _label_columns(target: ImageOnLayer) -> list[int]:
 
 
 def _on_slice(coordinates: NDArray[np.float64], image: Image, index: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Tell which of (..., D) coordinates, one for each axis of the labels, lie on a slice."""
+    """Return which of (..., D) coordinates, one for each axis of the labels, are on a slice."""
     slices = [image.label_axes.index(axis) for axis in image.slice_axes]
     on = np.floor(coordinates[..., slices] + 0.5) == np.asarray(index, float)
     return np.asarray(on.reshape(len(coordinates), -1).all(axis=1))
 
 
 def _ellipse_points(corners: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return points around the ellipse in a rectangle of four corners."""
+    """Return 48 points on the ellipse inside a rectangle with four corners."""
     middle = corners.mean(0)
     across = (corners[1] - corners[0]) / 2
     along = (corners[2] - corners[1]) / 2
@@ -136,19 +139,19 @@ def _ellipse_points(corners: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _box_corners(low: NDArray[Any], high: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the corners of a box of pixels, whose first and last are given, at the pixels' outer edges."""
+    """Return the corners, at the outer pixel edges, of the box from pixel `low` to pixel `high`."""
     return np.array(list(itertools.product(*zip(low - 0.5, high + 0.5, strict=True))), float)
 
 
 def _pixel_box(corners: NDArray[np.float64]) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
-    """Return the first and last pixel that a box with some corners touches."""
+    """Return the first and last pixel that the bounding box of corners touches."""
     return np.floor(corners.min(0) + 0.5).astype(int), np.floor(corners.max(0) + 0.5).astype(int)
 
 
 def _painted_part(
     labels: Labels, hull: tuple[NDArray[np.int_], NDArray[np.int_]]
 ) -> tuple[NDArray[Any], NDArray[np.int_]] | None:
-    """Return the smallest block of a layer's array that holds all labels in a box, and its first pixel."""
+    """Return the smallest block of a layer's array with all labels in a box, and its first pixel; else None."""
     data = labels.data[0] if labels.multiscale else labels.data
     low = np.maximum(hull[0], 0)
     high = np.minimum(hull[1], np.array(data.shape) - 1)
@@ -167,7 +170,7 @@ def _painted_part(
 
 
 def _nearest_pixels(start: float, *along: tuple[float, NDArray[np.int_]]) -> NDArray[np.int_]:
-    """Return the nearest pixels; an axis along which nothing changes stays one long."""
+    """Return the nearest pixel indices; an axis along which they do not change keeps length 1."""
     place = np.full((1, 1), start)
     for slope, steps in along:
         place = place + slope * steps if abs(slope) > 1e-9 else place

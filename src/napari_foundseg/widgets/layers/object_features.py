@@ -1,4 +1,4 @@
-"""Facts about objects (scores, review, note), read from and written to a Labels layer's features."""
+"""Facts about objects (scores, review, note), stored in the features of a Labels layer."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ __all__ = [
 #: Values of the column ``review`` of a layer's features.
 ACCEPTED = "accepted"
 REJECTED = "rejected"
-#: The column that napari reads labels from.
+#: The column from which napari reads labels.
 INDEX = "index"
 
 
 def read_facts(layer: Labels, ids: Collection[int] | None = None) -> dict[int, dict[str, Any]]:
-    """Return what a layer's features say of objects.
+    """Return the facts about objects in a layer's features, by id.
 
-    `ids`: the objects; all by default. By id; objects of which nothing is known are left out.
+    `ids` selects the objects; by default, all. Objects without facts are left out.
     """
     return facts_of_table(indexed_features(layer), INDEX, ids)
 
 
 def write_facts(layer: Labels, facts: Facts) -> None:
-    """Have a layer's features say exactly this of objects.
+    """Replace the facts about objects in a layer's features; other objects keep their facts.
 
     Parameters
     ----------
     facts : mapping of int to mapping of str
-        By id; an empty mapping for an object of which nothing is known any more.
+        The new facts of each object, by id; an empty mapping removes all facts of an object.
     """
     if facts:
         layer.features = with_facts(indexed_features(layer), INDEX, facts)
@@ -53,13 +53,13 @@ def facts_to_features(facts: Facts) -> pd.DataFrame:
     Parameters
     ----------
     facts : mapping of int to mapping of str
-        What is known of its objects.
+        The facts about each object, by id.
     """
     return table_of_facts(facts, INDEX)
 
 
 def measured_columns(layer: Labels) -> tuple[str, list[str]]:
-    """Return the letters of a layer's axes, and the columns of its features; none where the axes are not clear."""
+    """Return a layer's axis letters and the columns of its features; both empty if the axes are not clear."""
     try:
         return layer_axes(layer), list(map(str, layer.features))
     except AxesError:
@@ -67,7 +67,7 @@ def measured_columns(layer: Labels) -> tuple[str, list[str]]:
 
 
 def indexed_features(layer: Labels) -> pd.DataFrame:
-    """Return the features with the labels in a column: without one, napari counts rows."""
+    """Return the features with an id column; without that column, napari takes row numbers as ids."""
     features = layer.features
     if INDEX not in features:
         rows = len(features) if len(features.columns) else 0

@@ -1,6 +1,6 @@
-"""Label images, points and shapes over the layer of their image.
+"""Placement of label images, points and shapes over the layer of their image.
 
-The other direction is `widgets.layers.layer_conversion`: it makes `core` types from layers.
+The other direction is `widgets.layers.layer_conversion`, which makes `core` types from layers.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ __all__ = ["Overlay", "image_layer", "part_transforms"]
 
 
 def image_layer(image: Image, name: str) -> ImageLayer:
-    """Return an image as a layer, with its axes, spacing, units and names of channels."""
+    """Return a new layer of an image, with its axes, spacing, units and channel names."""
     data, attributes = image_attributes(image)
     return ImageLayer(data, name=name, **attributes)
 
 
 class Overlay:
-    """Where a label image is over the layer of its image.
+    """The placement of a label image over the layer of its image.
 
-    napari aligns layers at their last axes. So a channel axis with others before it stays in the overlay, one pixel
-    long and as wide as all channels together: the labels are shown with every channel.
+    napari aligns the last axes of layers. Therefore a channel axis that follows other axes stays in the overlay. It has
+    length 1 and is as wide as all channels together, so that the labels are shown with every channel.
     """
 
     def __init__(self, layer: Layer, image: Image) -> None:
@@ -49,7 +49,7 @@ class Overlay:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of a Labels layer's array."""
+        """Shape of the array of a Labels layer over the image."""
         return self.expanded(np.empty(self._image.shape, np.void)).shape
 
     @property
@@ -82,19 +82,19 @@ class Overlay:
     def cells(
         self, cells: NDArray[Any], index: tuple[int, ...], corner: tuple[int, int], side: int
     ) -> tuple[NDArray[Any], dict[str, Any]]:
-        """Return a map of cells over one slice as a layer holds it, with its transforms.
+        """Return a map of cells over one slice in the form that a layer needs, with its transforms.
 
         Parameters
         ----------
         cells : (M, N) ndarray
-            Each cell is some pixels high and wide.
+            The map; each cell is `side` pixels high and wide.
 
         Returns
         -------
         ndarray
-            A view; of length 1 along all axes but rows and columns.
+            A view with length 1 along all axes except rows and columns.
         dict
-            As `transforms`.
+            Keywords for the layer, like `transforms`.
         """
         out = self.transforms
         layer = self._layer
@@ -108,9 +108,9 @@ class Overlay:
         return np.expand_dims(plane, [i for i, axis in enumerate(self.axes) if axis not in "YX"]), out
 
     def lies_under(self, labels: Layer) -> bool:
-        """Return whether a layer of this overlay's shape has the same pixels in the world.
+        """Return whether a layer of this overlay's shape has the same pixels in world coordinates.
 
-        True where the corners are less than half a pixel apart.
+        This is true if the corners of both are at most half a pixel apart.
         """
         like = Labels(np.zeros((1,) * labels.ndim, np.uint8), **self.transforms)
         corners = np.array([np.zeros(labels.ndim), np.array(self.shape, float)])
@@ -119,12 +119,12 @@ class Overlay:
         return bool((np.abs(here - there) <= pixel / 2 + 1e-9).all())
 
     def expanded(self, labels: NDArray[Any]) -> NDArray[Any]:
-        """Return a label image as the layer holds it.
+        """Return a label image with the axes that the layer needs.
 
         Parameters
         ----------
         labels : ndarray
-            Of the image's shape without channels.
+            A label image with the image's shape without channels.
 
         Returns
         -------
@@ -139,7 +139,7 @@ class Overlay:
         Parameters
         ----------
         data : ndarray
-            With one axis for each letter of `axes`.
+            An array with one axis for each letter of `axes`.
 
         Returns
         -------
@@ -150,7 +150,7 @@ class Overlay:
         return self._image.plane_view(flat, index)
 
     def box(self, mask: Mask) -> SliceBox:
-        """Return the slices of a mask in the layer's array, one for each axis."""
+        """Return the box of a mask in the layer's array, with one `slice` for each axis."""
         y0, x0, y1, x1 = mask.box
         at = {"Y": slice(y0, y1 + 1), "X": slice(x0, x1 + 1), "C": slice(0, 1)}
         at |= {axis: slice(i, i + 1) for axis, i in zip(self._image.slice_axes, mask.index, strict=True)}
@@ -159,12 +159,12 @@ class Overlay:
     def pixels(
         self, index: tuple[int, ...], rows: Iterable[int], columns: Iterable[int]
     ) -> tuple[NDArray[np.intp], ...]:
-        """Return pixels of a slice as the index arrays that `Labels.data_setitem` takes.
+        """Return pixels of a slice as index arrays for `Labels.data_setitem`.
 
         Returns
         -------
         tuple of (K,) ndarray of int
-            One for each axis.
+            One index array for each axis.
         """
         at: dict[str, Any] = {"Y": np.asarray(rows, np.intp), "X": np.asarray(columns, np.intp)}
         fixed = dict(zip(self._image.slice_axes, index, strict=True)) | {"C": 0}
@@ -173,7 +173,7 @@ class Overlay:
 
 
 def part_transforms(layer: Layer, corner: Sequence[int]) -> dict[str, Any]:
-    """Return keywords for a layer that holds a part of another layer's array, given the part's first pixel."""
+    """Return keywords for a layer with a part of another layer's array; `corner` is the part's first pixel."""
     kept = ("scale", "rotate", "shear", "affine", "units", "axis_labels")
     turned = np.asarray(layer.rotate, float) @ _shear_matrix(layer)
     moved = np.array(layer.translate, float) + turned @ (np.array(layer.scale, float) * np.array(corner, float))
@@ -181,7 +181,7 @@ def part_transforms(layer: Layer, corner: Sequence[int]) -> dict[str, Any]:
 
 
 def _shear_matrix(layer: Layer) -> NDArray[np.float64]:
-    """Return the shear as a matrix: napari gives its upper triangle as a vector."""
+    """Return the shear as a matrix; napari may store its upper triangle as a vector."""
     shear = np.asarray(layer.shear, float)
     if shear.ndim == 2:
         return shear

@@ -1,4 +1,4 @@
-"""napari's objects behind the proxies that it hands to plugins."""
+"""Access to the napari objects inside the proxies that napari passes to plugins."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["open_viewers", "unwrapped"]
 
 
 def unwrapped(thing: Any) -> Any:
-    """Return the object behind a proxy of napari; any other object as it is."""
+    """Return the object inside a napari proxy; return any other object unchanged."""
     return getattr(thing, "__wrapped__", thing)
 
 
 def open_viewers() -> list[Viewer]:
-    """Return the viewers of this process; napari has no public name for them."""
+    """Return the viewers of this process; napari has no public function for them."""
     return list(getattr(Viewer, "_instances", ()))

@@ -1,4 +1,4 @@
-"""Results as new layers over their image."""
+"""Results as new layers over their image, and their descriptions."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def add_labels(viewer: ViewerModel, target: ImageOnLayer, segmentation: Segmenta
 
 
 def add_colours(viewer: ViewerModel, target: ImageOnLayer, segmentation: Segmentation, name: str) -> ImageLayer:
-    """Show a result's maps as colours.
+    """Add a result's maps as a new RGB image layer.
 
-    `name`: of the new layer; a number is added where there is one of that name.
+    `name` is the name of the layer; a number is added if another layer has that name.
     """
     overlay = target.overlay
     image = target.image
@@ -62,7 +62,7 @@ def add_colours(viewer: ViewerModel, target: ImageOnLayer, segmentation: Segment
 
 
 def editable_copy(viewer: ViewerModel, layer: Labels) -> Labels:
-    """Return a Labels layer in memory with the pixels and the place of one that cannot be edited."""
+    """Return an editable in-memory copy of a Labels layer, with the same pixels and placement."""
     kept = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels", "features")
     return Labels(
         np.array(in_memory(layer.data[0] if layer.multiscale else layer.data)),
@@ -72,9 +72,10 @@ def editable_copy(viewer: ViewerModel, layer: Labels) -> Labels:
 
 
 def object_features(segmentation: Segmentation) -> Any:
-    """Return the object table as a Labels layer wants it.
+    """Return the object table as features for a Labels layer.
 
-    A row for the background, of zeros and empty texts, then one an object; the column ``index`` holds the label.
+    The first row is for the background, with zeros and empty texts; then each object has one row. The column ``index``
+    holds the label.
     """
     import pandas as pd
 
@@ -88,9 +89,9 @@ def object_features(segmentation: Segmentation) -> Any:
 
 
 def in_words(segmentation: Segmentation, image: Image, seconds: float) -> str:
-    """Say what was found.
+    """Describe the result, such as ``132 objects, 2 touch the border, 1.8 s``.
 
-    `seconds`: how long the run took; left out where it is 0. Such as ``132 objects, 2 touch the border, 1.8 s``.
+    `seconds` is the duration of the run; it is left out if it is 0.
     """
     touching = _count_touching(segmentation, image)
     parts = [

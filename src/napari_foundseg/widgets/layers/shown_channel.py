@@ -1,4 +1,4 @@
-"""The channel of a layer that the viewer shows."""
+"""The channel of a layer that is in view."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["channel_axis", "channel_names", "channels_in_view", "show_channel", 
 
 
 def channel_axis(viewer: ViewerModel, layer: ImageLayer) -> int | None:
-    """Return which data axis of a layer has its channels; None where it has not several, or they are colours."""
+    """Return the data axis with the channels; None if there are not several, or they are RGB colours."""
     try:
         axes = layer_axes(layer, displayed_axes(viewer, layer))[: layer.ndim]
     except AxesError:
@@ -29,23 +29,23 @@ def channel_axis(viewer: ViewerModel, layer: ImageLayer) -> int | None:
 
 
 def channel_names(layer: Layer, count: int) -> tuple[str, ...]:
-    """Return a name for each channel of a layer, empty where it has none."""
+    """Return a name for each channel of a layer; an empty text for a channel without a name."""
     names = [str(name).strip() for name in layer.metadata.get(CHANNEL_NAMES, ())]
     return tuple(names) if len(names) == count else ("",) * count
 
 
 def shown_channel(viewer: ViewerModel, layer: Layer, axis: int) -> int | None:
-    """Return the number of the channel in view; None where channels are displayed side by side or in depth."""
+    """Return the index of the channel in view; None if the channel axis is one of the displayed axes."""
     if axis in [shown - (viewer.dims.ndim - layer.ndim) for shown in viewer.dims.displayed]:
         return None
     count = (layer.data[0] if layer.multiscale else layer.data).shape[axis]
-    # As napari rounds: half a pixel goes up.
+    # napari also rounds half a pixel up.
     place = float(layer.world_to_data(viewer.dims.point)[axis])
     return int(np.clip(np.floor(place + 0.5), 0, count - 1))
 
 
 def channels_in_view(viewer: ViewerModel, layer: ImageLayer) -> tuple[int, ...] | None:
-    """Return the channel in view as `Image` takes it; None for a layer without several channels."""
+    """Return the channel in view in the form that `Image` takes; None for a layer without several channels."""
     axis = channel_axis(viewer, layer)
     if axis is None:
         return None
@@ -53,7 +53,7 @@ def channels_in_view(viewer: ViewerModel, layer: ImageLayer) -> tuple[int, ...] 
 
 
 def show_channel(viewer: ViewerModel, layer: ImageLayer, channel: int) -> None:
-    """Move the slider to a channel of a layer; nothing happens where it has none of this number."""
+    """Move the slider to a channel of a layer; do nothing if the layer has no such channel."""
     axis = channel_axis(viewer, layer)
     if axis is None or not 0 <= channel < (layer.data[0] if layer.multiscale else layer.data).shape[axis]:
         return

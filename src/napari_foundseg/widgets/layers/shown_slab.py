@@ -1,4 +1,4 @@
-"""The slices that napari shows as one picture: a layer's projection, and the thickness of the viewer's slices."""
+"""Slices that napari shows as one projection, by the layer's projection mode and the viewer's slice thickness."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ __all__ = ["shown_slab", "slab_words"]
 
 
 def shown_slab(viewer: ViewerModel, layer: ImageLayer, axes: str | None = None) -> Slab | None:
-    """Return the slab that the viewer shows of a layer; None where it shows single slices.
+    """Return the slab of a layer that the viewer shows; None if it shows single slices.
 
-    `axes`: a letter for each axis; by default those of the layer.
+    `axes` holds a letter for each axis; by default, the letters come from the layer.
     """
     mode: Any = str(layer.projection_mode)
     dims = viewer.dims
@@ -42,13 +42,13 @@ def shown_slab(viewer: ViewerModel, layer: ImageLayer, axes: str | None = None) 
             there[world] += margin
             pair.append(abs(float(np.asarray(layer.world_to_data(there))[axis] - here[axis])))
         if any(pair):
-            # As napari rounds, which a last digit must not change.
+            # Round away floating-point noise, so that the number of slices agrees with napari's.
             margins[letter] = round(pair[0], 6), round(pair[1], 6)
     return Slab(mode=mode, margins=margins) if margins else None
 
 
 def slab_words(viewer: ViewerModel, layer: ImageLayer, axes: str | None = None) -> str:
-    """Say what a model sees of a layer, such as ``Maximum of 5 slices along Z, as shown``; empty for single slices."""
+    """Describe the projection that a model gets, such as ``Maximum of 5 slices along Z, as shown``; else empty."""
     slab = shown_slab(viewer, layer, axes)
     if slab is None:
         return ""

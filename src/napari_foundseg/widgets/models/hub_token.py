@@ -18,15 +18,15 @@ from napari_foundseg.widgets.runs.model_work import model_work
 __all__ = ["HubToken"]
 
 _TOKENS = "https://huggingface.co/settings/tokens"
-#: Characters of an address that is shown whole.
+#: Greatest length of an address that is shown in full.
 _WHOLE = 64
 _EMPTY = "Paste a token first."
 
 
 class HubToken(QWidget):
-    """Says what to accept where, and takes a token, which the hub's own client keeps."""
+    """A field for a Hugging Face token, which the hub's client stores, and the terms to accept first."""
 
-    #: Why a token was not kept, in words.
+    #: A token was not kept; the reason, as a sentence.
     failed = Signal(str)
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class HubToken(QWidget):
         self.hide()
 
     def show_for(self, row: CatalogRow, state: ModelState, theme: str) -> None:
-        """Show it for a model that needs consent and is not here; hide it for others."""
+        """Show it for a model that needs consent and is not on this computer; hide it for others."""
         self._name = row.name
         self.setVisible(row.gated and not state.here)
         colour = theme_colour(theme, "text")

@@ -1,4 +1,4 @@
-"""The buttons that act on the chosen model of the dock *Models*."""
+"""The buttons that act on the chosen model in the dock *Models*."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ __all__ = ["ModelButtons"]
 
 
 class ModelButtons(QWidget):
-    """Download, use, time, verify, show in its folder, and remove.
+    """Download, use, time, verify, show in folder, describe, and remove.
 
     Parameters
     ----------
     titles : mapping of str to str
-        What tasks are called, by name.
+        Titles of the tasks, by name.
     """
 
-    #: The user wants to use the model; the name of the task.
+    #: The user wants to use the model in a task; the task's name.
     used = Signal(str)
 
     def __init__(self, titles: Mapping[str, str]) -> None:
@@ -64,17 +64,17 @@ class ModelButtons(QWidget):
             grid.setColumnStretch(column, 1)
 
     def disable(self, why: str) -> None:
-        """Disable all buttons, and say why."""
+        """Disable all buttons and give the reason."""
         for button in (self.download, self.use, self.time, self.verify, self.remove, self.folder):
             set_usable(button, why)
         self.remove_part.hide()
         self.describe.hide()
 
     def show_model(self, row: CatalogRow, state: ModelState, tasks: list[str], work: str) -> None:
-        """Offer what can be done with a model.
+        """Enable the buttons that apply to a model.
 
-        `tasks`: names of those that can use it, in the order of the menu. `work`: what is done with it now, such as
-        ``download``; empty for nothing.
+        `tasks` holds the names of the tasks that can use it, in the order of the menu. `work` is the action that is
+        running on it, such as ``download``, or empty.
         """
         busy = f"Its {work} is under way." if work else ""
         here = "" if state.here else "Its weights are not on this computer."

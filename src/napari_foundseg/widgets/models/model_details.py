@@ -19,12 +19,12 @@ from napari_foundseg.widgets.models.model_lines import ModelLine
 
 __all__ = ["ModelDetails", "times_in_words"]
 
-#: Characters of an address that is shown whole.
+#: Greatest length of an address that is shown in full.
 _WHOLE = 48
 
 
 class ModelDetails(QLabel):
-    """A text that wraps, with a link to the source."""
+    """A wrapped text about a model, with a link to its source."""
 
     def __init__(self, titles: Mapping[str, str]) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class ModelDetails(QLabel):
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
 
     def show_model(self, line: ModelLine | None, times: ModelTimes | None, theme: str) -> None:
-        """Show another model; none where there is none."""
+        """Show another model, or say that none is chosen if `line` is None."""
         if line is None:
             self.setText("No model is chosen.")
             return
@@ -65,7 +65,7 @@ class ModelDetails(QLabel):
 
 
 def times_in_words(times: ModelTimes, titles: Mapping[str, str]) -> str:
-    """Return what was measured as a sentence for each device."""
+    """Return the measured times, one sentence for each device."""
     sentences = []
     for device, one in times.devices.items():
         parts = []

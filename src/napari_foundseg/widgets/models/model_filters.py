@@ -1,4 +1,4 @@
-"""What the table of models is filtered by: a search, a task, and a kind of image."""
+"""The filters of the table of models: a search text, a task, and a kind of image."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ __all__ = ["ModelFilters"]
 
 
 class ModelFilters(QWidget):
-    """A search field above two choices.
+    """A search field above two combo boxes.
 
     Parameters
     ----------
     titles : mapping of str to str
-        What tasks are called, by name.
+        Titles of the tasks, by name.
     """
 
-    #: The user has changed one of them.
+    #: One of the filters has changed.
     changed = Signal()
 
     def __init__(self, titles: Mapping[str, str]) -> None:
@@ -33,7 +33,7 @@ class ModelFilters(QWidget):
         self.search.setAccessibleName("Search models")
         self.search.setToolTip("Words in names, titles, what models are good for, licences; all must be found.")
         self.search.setClearButtonEnabled(True)
-        # Files are dropped on the dock, not written into the field.
+        # So that files dropped here are imported by the dock, not pasted into the field.
         self.search.setAcceptDrops(False)
         self.task = _choice("Task of models", "Show only models of one task.", "All tasks", titles)
         self.image = _choice("Images of models", "Show only models for such images.", "All images", MODALITIES)
@@ -46,11 +46,11 @@ class ModelFilters(QWidget):
             choice.currentIndexChanged.connect(self.changed)
 
     def values(self) -> tuple[str, str, str]:
-        """Return the search text, the task and the kind of image; empty ones let all pass."""
+        """Return the search text, the task and the kind of image; an empty one filters nothing."""
         return self.search.text(), str(self.task.currentData() or ""), str(self.image.currentData() or "")
 
     def show_task(self, task: str = "") -> None:
-        """Show all models, or those of a task."""
+        """Reset the filters and show the models of a task, or all models."""
         self.search.clear()
         self.image.setCurrentIndex(0)
         self.task.setCurrentIndex(max(0, self.task.findData(task)))

@@ -1,4 +1,4 @@
-"""The lines of the table of models: what is looked up of each, and what the table says of it."""
+"""The lines of the table of models: looking up states and times, and the texts of each line."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ __all__ = ["ModelLine", "look_up_models", "make_line"]
 
 @dataclass(frozen=True)
 class ModelLine:
-    """What the table shows of a model.
+    """The texts that the table shows for one model.
 
     Parameters
     ----------
     row : CatalogRow
         The model.
     tasks : tuple of str
-        Names of the tasks that it can do.
+        Names of the tasks that can use it.
     state : str
         The state of its weights, in a few words.
     help : str
-        The state as a whole.
+        The state in full, for the tooltip and the details.
     times : str
-        What was measured, in a few words.
+        The measured times, in a few words.
     here : bool
         Whether its weights are on this computer.
     """
@@ -44,7 +44,10 @@ class ModelLine:
     here: bool
 
     def matches(self, text: str, task: str, modality: str, titles: Mapping[str, str]) -> bool:
-        """Return whether it is shown with a search text (all words must be found) and filters; empty ones pass all."""
+        """Return whether the model passes a search text and filters; empty ones pass all.
+
+        All words of the search text must be found.
+        """
         row = self.row
         if (task and task not in self.tasks) or (modality and modality not in row.modalities):
             return False
@@ -55,13 +58,16 @@ class ModelLine:
 
 
 def look_up_models(*, quick: bool = False) -> dict[str, tuple[ModelState, ModelTimes | None]]:
-    """Return state and times of all models by name; the window draws meanwhile. `quick`: as `model_state` takes it."""
+    """Return the state and times of all models, by name; the window has priority meanwhile.
+
+    `quick` is passed to `model_state`.
+    """
     with window_first():
         return {row.name: (model_state(row, quick=quick), recall_times(row)) for row in catalog().values()}
 
 
 def make_line(row: CatalogRow, state: ModelState | None, times: ModelTimes | None) -> ModelLine:
-    """Return what the table says of a model, and what is under way with it; without a state it is being looked up."""
+    """Return the table line of a model, with the progress of any work on it; without a state it shows "…"."""
     words = "…" if state is None else state.words.partition(",")[0].removesuffix(" here")
     under_way = model_work().of(row.name)
     if under_way is not None:
@@ -77,14 +83,14 @@ def make_line(row: CatalogRow, state: ModelState | None, times: ModelTimes | Non
 
 
 def _explanation(state: ModelState) -> str:
-    """Return the state in sentences; where to get weights, and what to accept, is said by links beside it."""
+    """Return the state in sentences, without addresses and terms, which the links below the table show."""
     if state.kind in ("to download", "gated"):
         return f"Not on this computer. {state.problem}".strip()
     return state.explanation
 
 
 def _times_in_short(times: ModelTimes) -> str:
-    """Return encoding and click, or else a run, on the device that is chosen by itself."""
+    """Return the times of encoding and a click, or else of a run, on the automatically chosen device."""
     one = times.on("auto") or next(iter(times.devices.values()), None)
     if one is None:
         return ""

@@ -18,22 +18,22 @@ from napari_foundseg.widgets.qt.wrapped_items import WrappedItems
 
 __all__ = ["ModelQuestions"]
 
-#: How many models are listed.
+#: Greatest number of models in the list.
 _LISTED = 6
 
 
 class ModelQuestions(Fold):
-    """Three choices, and the models that fit them best.
+    """Three questions, and a list of the models that fit best.
 
     Parameters
     ----------
     titles : mapping of str to str
-        Titles of the tasks by their names.
+        Titles of the tasks, by name.
     """
 
-    #: Name of a task, and of the model to use in its form.
+    #: The user wants to use a model: the names of the task and of the model.
     wanted = Signal(str, str)
-    #: Name of a model that the user looks at.
+    #: The user has selected a model in the list; its name.
     looked_at = Signal(str)
 
     def __init__(self, titles: Mapping[str, str], parent: QWidget | None = None) -> None:
@@ -67,7 +67,7 @@ class ModelQuestions(Fold):
 
     @property
     def ranked(self) -> list[Advice]:
-        """What is listed, the best first."""
+        """The listed models, the best first."""
         return self._ranked
 
     def refresh(self) -> None:

@@ -1,4 +1,4 @@
-"""The table of models: one line each, with search and filters."""
+"""The table of models: one line for each, with search and filters."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _SIZE = 2
 _HERE = 6
 #: Least width in pixels of the first column.
 _NAME_WIDTH = 118
-#: Width in which names of one family, which differ at their ends, are told apart.
+#: Width at which names of one family can be told apart, since they differ at their ends.
 _WHOLE_NAMES = 190
-#: Widest that the column of states becomes.
+#: Greatest width of the column of states.
 _STATE_WIDTH = 130
 _SORT = Qt.ItemDataRole.UserRole + 1
 
 
 class _Item(QTreeWidgetItem):
-    """A line that is sorted by numbers where a column has them."""
+    """A table line that sorts by numbers in columns that have them, else by text."""
 
     def __lt__(self, other: Any) -> bool:
         tree = self.treeWidget()
@@ -48,9 +48,9 @@ class _Item(QTreeWidgetItem):
 
 
 class ModelTable(QTreeWidget):
-    """Models as lines; one is chosen."""
+    """One line for each model; one of them is chosen."""
 
-    #: Name of the model that the user has chosen; empty for none.
+    #: Another model was chosen; its name, empty for none.
     chosen = Signal(str)
 
     def __init__(self, titles: Mapping[str, str]) -> None:
@@ -92,11 +92,11 @@ class ModelTable(QTreeWidget):
         return [str(item.data(0, Qt.ItemDataRole.UserRole)) for item in items if item and not item.isHidden()]
 
     def line(self, name: str) -> ModelLine | None:
-        """Return what is shown of a model."""
+        """Return the line of a model; None if it is not in the table."""
         return self._lines.get(name)
 
     def fill(self, lines: Sequence[ModelLine]) -> None:
-        """Show models in their order; the chosen one stays."""
+        """Show models in the order of `lines`; the chosen model stays chosen."""
         before = self.name
         new = [line.row.name for line in lines]
         if new != list(self._lines):
@@ -125,7 +125,7 @@ class ModelTable(QTreeWidget):
                 self._fit_columns()
 
     def filter(self, text: str, task: str, modality: str) -> None:
-        """Show the models that match."""
+        """Show only the models that match; if the chosen one is hidden, choose the first that is shown."""
         self._filters = (text, task, modality)
         for name, item in self._items.items():
             item.setHidden(not self._lines[name].matches(text, task, modality, self._titles))
@@ -134,7 +134,7 @@ class ModelTable(QTreeWidget):
             self.choose(shown[0] if shown else "")
 
     def choose(self, name: str) -> None:
-        """Choose a model; none where it is not shown."""
+        """Choose a model, or none if it is not shown."""
         item = self._items.get(name)
         if item is None or item.isHidden():
             self.setCurrentItem(None)
@@ -144,7 +144,7 @@ class ModelTable(QTreeWidget):
         self.scrollToItem(item)
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:  # noqa: N802 - Qt's name
-        """Give the names the room that the state and the size leave."""
+        """Give the column of names the width that the state and the size leave."""
         super().resizeEvent(event)
         self._fit_names()
 
@@ -184,6 +184,6 @@ class ModelTable(QTreeWidget):
         view = self.viewport()
         if view is not None:
             left = view.width() - self.columnWidth(_STATE)
-            # In a narrow dock the size, which the button says too, is to be scrolled to.
+            # In a narrow dock the size is only visible after scrolling; the button shows it too.
             beside_size = left - self.columnWidth(_SIZE)
             self.setColumnWidth(0, beside_size if beside_size >= _WHOLE_NAMES else max(_NAME_WIDTH, left))

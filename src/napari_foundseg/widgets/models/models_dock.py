@@ -1,4 +1,4 @@
-"""The dock widget *Models*: what there is, what it is good for, and how to get it."""
+"""The dock widget *Models*: which models exist, which images they suit, and how to get them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from napari_foundseg.widgets.runs.model_work import model_work
 
 __all__ = ["ModelsWidget"]
 
-# Imported here, in the background: the table asks each task which models it can use.
+# Imported when this module is, in a background thread: the table asks each task which models it can use.
 _TITLES = {name: task.title for name, task in TASKS.items()}
 _NONE = "Choose a model in the table."
 
@@ -64,7 +64,7 @@ class ModelsWidget(Dock):
         #: The task that *Use* offers first.
         self._task = ""
         self._files = FileThread()
-        #: The window draws the form before the table is filled.
+        #: Lets the window draw the form before the table is filled.
         self._filling = QTimer(self)
         self._filling.setSingleShot(True)
         self._add_controls()
@@ -72,27 +72,27 @@ class ModelsWidget(Dock):
         self._list()
 
     def show_models(self, task: str = "", model: str = "") -> None:
-        """Show the models of a task, all for an empty one, and choose one of them."""
+        """Show the models of a task, or of all tasks if it is empty, and choose a model."""
         self._task = task
         self.filters.show_task(task)
         if self._states and model:
             self.table.choose(model)
         self._wanted = "" if self._states else model
 
-    # What is under way.
+    # Downloads in progress.
 
     def unfinished(self) -> str:
-        """Return how many downloads are under way."""
+        """Say how many downloads are in progress; empty if there are none."""
         count = len(model_work().names("download"))
         return f"Models: {count} download{'s' * (count > 1)} under way; the downloaded part is kept" if count else ""
 
     def stop_work(self) -> None:
-        """Pause all downloads; their parts stay."""
+        """Pause all downloads; the downloaded parts are kept."""
         for name in model_work().names("download"):
             model_work().stop(name)
 
     def release(self) -> None:
-        """Leave the downloads to the window, and end an import."""
+        """Stop an import; downloads continue as long as the window is open."""
         self.import_button.stop()
         self._files.leave()
         super().release()
@@ -100,7 +100,7 @@ class ModelsWidget(Dock):
     # Dropped files.
 
     def event(self, event: Any) -> bool:
-        """Take what is dragged to the dock itself, which scroll areas leave to the page in them."""
+        """Handle drags onto the dock itself, which a scroll area would pass to the page inside it."""
         handlers = {
             QEvent.Type.DragEnter: self.dragEnterEvent,
             QEvent.Type.DragMove: self.dragMoveEvent,
@@ -112,16 +112,16 @@ class ModelsWidget(Dock):
         return super().event(event)
 
     def dragEnterEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
-        """Take files and folders."""
+        """Accept files and folders."""
         if event.mimeData().hasUrls():
             event.acceptProposedAction()
 
     def dragMoveEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
-        """Take files and folders."""
+        """Accept files and folders."""
         event.acceptProposedAction()
 
     def dropEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
-        """Import what was dropped, one after the other."""
+        """Import the dropped files and folders, one after the other."""
         paths = [url.toLocalFile() for url in event.mimeData().urls() if url.isLocalFile()]
         event.acceptProposedAction()
         self.import_button.start(paths)
@@ -186,7 +186,10 @@ class ModelsWidget(Dock):
     # The table.
 
     def _list(self) -> None:
-        """Show the catalogue as it is now; states are looked up in the background, and at first the window draws."""
+        """Show the current catalogue; states are looked up in a background thread.
+
+        The first time, the table is filled only after the states were found, so that the window draws first.
+        """
         if self._states:
             self._show_rows(list(catalog().values()))
             self._files.ask(look_up_models, self._use_states)
@@ -194,7 +197,7 @@ class ModelsWidget(Dock):
             self._files.ask(partial(look_up_models, quick=True), self._fill)
 
     def _fill(self, found: dict[str, tuple[ModelState, ModelTimes | None]] | Exception) -> None:
-        """Fill the table in a turn of its own; only then look for packages that are missing, which takes longer."""
+        """Fill the table in the next event-loop iteration, then look for missing packages, which takes longer."""
         self._filling.timeout.connect(lambda: self._use_states(found))
         self._filling.timeout.connect(lambda: self._files.ask(look_up_models, self._use_states))
         self._filling.start()
@@ -205,7 +208,7 @@ class ModelsWidget(Dock):
             return
         self._states = {name: state for name, (state, _) in found.items()}
         self._times = {name: times for name, (_, times) in found.items()}
-        # A model that came meanwhile has no state yet, and keeps its line.
+        # A model that was added meanwhile has no state yet, but keeps its line.
         self._show_rows(list(catalog().values()))
         if self._wanted:
             self.table.choose(self._wanted)
@@ -260,7 +263,7 @@ class ModelsWidget(Dock):
         self.token.show_for(line.row, state, self.viewer.theme)
 
     def _act(self) -> None:
-        """Act on Enter or a double-click: download what is not here, use what is."""
+        """Act on Enter or a double-click: download a missing model, or use one that is on this computer."""
         if self.buttons.download.isEnabled():
             self.download()
         elif (line := self.table.line(self.table.name)) is not None and line.here and line.tasks:
@@ -275,7 +278,7 @@ class ModelsWidget(Dock):
         form.model.refresh(name)
 
     def download(self) -> None:
-        """Begin the download of the chosen model, or go on with it."""
+        """Start or resume the download of the chosen model."""
         self._start("download")
 
     def show_folder(self) -> None:
@@ -285,7 +288,7 @@ class ModelsWidget(Dock):
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(path if path.is_dir() else path.parent)))
 
     def remove(self) -> None:
-        """Remove the chosen model, after a question."""
+        """Remove the chosen model after the user has confirmed."""
         name = self.table.name
         state = self._states[name]
         question = f"Remove {row(name).title}? {state.removal}"
@@ -308,7 +311,7 @@ class ModelsWidget(Dock):
             model_work().start(name, kind)
 
     def _update(self, name: str) -> None:
-        """Show what has changed of a model."""
+        """Update the line and the buttons of a model."""
         found = catalog().get(name)
         if found is not None and self.table.line(name) is not None:
             self.table.show_line(self._line(found))
@@ -318,7 +321,7 @@ class ModelsWidget(Dock):
     def _end_work(self, name: str, kind: str, outcome: Any) -> None:
         words = self._words_of_end(name, kind, outcome)
         self._list()
-        # A removed model has left the table.
+        # A removed model is no longer in the table.
         if name not in (self.table.name, self._acted_on):
             return
         if isinstance(outcome, FoundsegError) and not isinstance(outcome, Cancelled):
@@ -354,9 +357,9 @@ class ModelsWidget(Dock):
             self._look_at(name)
         self._say(self._words_of_import(name) if name else "")
         if name and row(name).assumed:
-            # Only of a network that can be described.
+            # The dialog opens only for a network that can be described.
             self._describe(name)
-        # What was wrong with several files stays, whatever is imported after.
+        # The errors of all files stay visible, even if a later import succeeds.
         self.messages["import"].say("\n".join(self.import_button.errors))
         if self.import_button.errors:
             self.ensureWidgetVisible(self.messages["import"])
@@ -370,7 +373,7 @@ class ModelsWidget(Dock):
         return f"Recognised as {what}; imported as {name}. For: {forms}.{also}{assumed}"
 
     def describe(self) -> None:
-        """Ask what the chosen network takes and returns, and import it again with the answers."""
+        """Ask for the inputs and outputs of the chosen network, and import it again with the answers."""
         self._describe(self.table.name)
 
     def _describe(self, name: str) -> None:
@@ -383,7 +386,7 @@ class ModelsWidget(Dock):
         dialog.open()
 
     def _say(self, text: str) -> None:
-        # A hash has no place to wrap at; the tooltip has all of it.
+        # A hash cannot be wrapped, so it is shortened; the tooltip shows it in full.
         short = re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1…", text)
         self.outcome.setText(escape(short) if "<" in short else short)
         self.outcome.setToolTip(text if short != text else "")

@@ -1,4 +1,4 @@
-"""The dialog that asks what a network takes and returns, of an ONNX file or a package of bioimage.io."""
+"""The dialog about the inputs and outputs of a network, from an ONNX file or a bioimage.io package."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class NetworkDialog(QDialog):
     name : str
         Name of the model.
     description : MapDescription
-        What is known, or was guessed.
+        The facts that were read from the file or assumed.
     """
 
     def __init__(self, name: str, description: MapDescription, parent: QWidget | None = None) -> None:
@@ -53,5 +53,5 @@ class NetworkDialog(QDialog):
         layout.addWidget(self.buttons)
 
     def facts(self) -> dict[str, str]:
-        """Return all facts as shown, as the command line takes them."""
+        """Return all facts as shown, in the form that the command line accepts."""
         return {field: str(control.value) for field, control in self._controls.items()}

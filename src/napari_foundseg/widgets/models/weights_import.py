@@ -1,4 +1,4 @@
-"""The import of weights into the dock *Models*: a button with a menu, and a queue of files and folders."""
+"""The import of weights in the dock *Models*: a button with a menu, and a queue of files and folders."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["WeightsImport"]
 
 
 class WeightsImport(QPushButton):
-    """Imports files and folders, one after the other."""
+    """A button that imports files and folders, one after the other."""
 
-    #: The user has asked for an import; it and those that wait have not begun.
+    #: The user has requested imports; the next one has not begun yet.
     asked = Signal()
-    #: An import begins; its path.
+    #: An import has begun; its path.
     started = Signal(str)
     #: An import has ended; the name of the new model, empty if it failed.
     ended = Signal(str)
@@ -29,7 +29,7 @@ class WeightsImport(QPushButton):
         self.setToolTip(
             "Add a model of which you have the weights. Or drop a file or a folder of weights on this dock."
         )
-        #: Why files were not imported.
+        #: Reasons why files were not imported.
         self.errors: list[str] = []
         self._waiting: list[str] = []
         self._import = ModelImport(self)
@@ -42,7 +42,7 @@ class WeightsImport(QPushButton):
         self.setMenu(menu)
 
     def start(self, paths: Sequence[str]) -> None:
-        """Import files and folders in a process of its own; what comes during an import waits its turn."""
+        """Import files and folders in a separate process; they wait while another import is running."""
         self.asked.emit()
         if not self._import.running:
             self.errors = []
@@ -50,7 +50,7 @@ class WeightsImport(QPushButton):
         self._begin_next()
 
     def describe(self, path: str, name: str, facts: Mapping[str, str]) -> None:
-        """Import a network again under its name, with what the user says of it."""
+        """Import a network again under its name, with the facts that the user has entered."""
         self.asked.emit()
         self.errors = []
         set_usable(self, "An import is under way.")
@@ -60,11 +60,11 @@ class WeightsImport(QPushButton):
 
     @property
     def running(self) -> bool:
-        """Whether an import is under way."""
+        """Whether an import is in progress."""
         return self._import.running
 
     def stop(self) -> None:
-        """End the import that is under way, and forget those that wait."""
+        """Stop the current import and drop those that wait."""
         self._waiting = []
         self._import.stop()
 

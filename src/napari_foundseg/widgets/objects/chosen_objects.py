@@ -1,4 +1,4 @@
-"""The objects that the tools of *Correct* act on."""
+"""The objects on which the tools of *Correct* act."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class ChosenObjects(QObject):
 
     @property
     def last(self) -> int | None:
-        """The object that was clicked last, if any."""
+        """The object that was clicked last, or None."""
         return self._ids[-1] if self._ids else None
 
     def choose(self, ids: Sequence[int]) -> None:
-        """Choose these objects and no others."""
+        """Choose these objects instead of the current ones."""
         self._ids = tuple(ids)
         self.changed.emit()
 
     def add(self, label: int) -> None:
-        """Choose one more object; one that is chosen already becomes the last."""
+        """Choose one more object; if it is chosen already, it becomes the last."""
         self.choose([*(i for i in self._ids if i != label), label])

@@ -19,7 +19,7 @@ _CHOOSING = ("pan_zoom", "pick")
 
 
 class ClickHint(QLabel):
-    """Shown while a click on the canvas chooses no object: another layer is selected, or a tool of napari is."""
+    """Shown while a click on the canvas chooses no object, since another layer or a tool of napari is selected."""
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
@@ -30,14 +30,14 @@ class ClickHint(QLabel):
         self.hide()
 
     def follow(self, layer: Labels) -> None:
-        """Watch whether clicks go to this layer."""
+        """Show the hint whenever clicks do not go to this layer."""
         self._layer = layer
         self._viewer.layers.selection.events.active.connect(self._show_where)
         layer.events.mode.connect(self._show_where)
         self._show_where()
 
     def leave(self) -> None:
-        """Watch nothing."""
+        """Stop following the layer, and hide the hint."""
         if self._layer is not None:
             self._viewer.layers.selection.events.active.disconnect(self._show_where)
             self._layer.events.mode.disconnect(self._show_where)

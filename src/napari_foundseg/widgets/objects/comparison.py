@@ -27,7 +27,7 @@ __all__ = ["ComparisonPanel"]
 
 
 class ComparisonPanel(QWidget):
-    """Choice of a reference, scores, and a table of errors to go to."""
+    """Choice of a reference, scores, and a table of errors; a click on an error moves the view there."""
 
     #: The user has selected an error; its row.
     chosen = Signal(object)
@@ -69,7 +69,7 @@ class ComparisonPanel(QWidget):
         self._clear()
 
     def compare(self) -> None:
-        """Compare with the chosen reference."""
+        """Compare with the chosen reference; the comparison is repeated after each edit."""
         self._clear()
         reference = self.reference.layer
         if self._history is None or reference is None or reference is self._history.layer:

@@ -34,9 +34,9 @@ from napari_foundseg.widgets.objects.split_button import SplitButton
 
 __all__ = ["CorrectWidget"]
 
-#: Canvas pixels of movement that make a press a drag.
+#: Movement in canvas pixels from which a press counts as a drag.
 _DRAG = 5
-#: Greatest number of chosen objects whose ids are named.
+#: Maximum number of chosen objects whose ids are listed.
 _NAMED = 20
 
 
@@ -47,7 +47,7 @@ class CorrectWidget(LabelsDock):
         super().__init__(napari_viewer)
         self.chosen_objects = ChosenObjects()
         self._outlines: ObjectOutlines | None = None
-        #: Whether the object in work was pointed at, not clicked.
+        #: Whether the object being edited was under the pointer, and not clicked.
         self._pointed = False
         self.build()
 
@@ -57,7 +57,7 @@ class CorrectWidget(LabelsDock):
         return self.chosen_objects.ids
 
     def choose(self, ids: list[int]) -> None:
-        """Choose the objects that the tools act on."""
+        """Choose the objects on which the tools act."""
         self._pointed = False
         self.chosen_objects.choose(ids)
 
@@ -100,12 +100,12 @@ class CorrectWidget(LabelsDock):
             self.state.setText(f"{self.state.text().removesuffix('.')}. {words}")
 
     def smooth(self) -> None:
-        """Round off the outlines of the chosen objects."""
+        """Smooth the outlines of the chosen objects."""
         amount = self.amount.value()
         self._edit_each("smooth", lambda la, i, s: edits.smooth(la, i, amount, s), 2 * amount)
 
     def grow(self) -> None:
-        """Move the outlines of the chosen objects outwards."""
+        """Move the outlines of the chosen objects outwards; other objects keep their pixels."""
         amount = self.amount.value()
         self._edit_each("grow", lambda la, i, s: edits.grow(la, i, amount, s), amount)
 
@@ -119,7 +119,7 @@ class CorrectWidget(LabelsDock):
         self._edit_each("keep largest part", lambda la, i, _: edits.keep_largest(la, i))
 
     def renumber(self) -> None:
-        """Renumber the objects without gaps; their scores and notes go with them."""
+        """Renumber the objects without gaps; they keep their scores and notes."""
         if self.history is not None:
             self.choose([])
             self.write_soon("renumber", self._prepare_renumber, "Renumbering…")
@@ -128,13 +128,13 @@ class CorrectWidget(LabelsDock):
         assert self.history is not None
         ids = self.history.counted.census.ids
         before = read_facts(self.history.layer)
-        # Rejected objects have no pixels, but a row in the table.
+        # Rejected objects have no pixels, but they have a row in the table.
         gone = [i for i in before if i not in set(ids)]
         now: dict[int, Any] = {label: {} for label in before}
         now |= {new: before.get(old, {}) for new, old in enumerate([*ids, *gone], 1)}
         return lambda labels: edits.renumber(labels, ids), now
 
-    # Building.
+    # Building the form.
 
     def add_tools(self) -> None:
         """Add the tools and the review."""
@@ -186,9 +186,10 @@ class CorrectWidget(LabelsDock):
         self._layout.addLayout(grid)
 
     def _at_pointer(self, act: Callable[[], None]) -> Callable[[], None]:
-        """Return what a key does: the tool, on the object under the pointer where none is chosen.
+        """Return the function for a key: it runs the tool, on the object under the pointer if none is chosen.
 
-        *Merge* takes it as the second where one is chosen. An object that was pointed at is not chosen afterwards.
+        If one object is chosen, *Merge* takes the object under the pointer as the second. An object that was only under
+        the pointer is not chosen afterwards.
         """
 
         def on_key() -> None:
@@ -229,7 +230,7 @@ class CorrectWidget(LabelsDock):
         ]
 
     def enter(self, layer: Labels) -> None:
-        """Connect to the mouse and the keys of a layer."""
+        """Connect to a layer's mouse and keys."""
         # napari sends clicks and keys to the active layer.
         if isinstance(self.viewer.layers.selection.active, ImageLayer | None):
             self.viewer.layers.selection.active = layer
@@ -249,7 +250,7 @@ class CorrectWidget(LabelsDock):
         self.split_button.enter()
 
     def leave(self, layer: Labels) -> None:
-        """Disconnect from the mouse and the keys of a layer."""
+        """Disconnect from a layer's mouse and keys."""
         self.scope.follow(None)
         self.split_button.leave()
         self.click_hint.leave()
@@ -266,7 +267,7 @@ class CorrectWidget(LabelsDock):
         unbind_keys(layer, self.keys)
 
     def _show_unit(self, _event: Any = None) -> None:
-        """Show the unit of the layer's pixels, in which *Amount* and sizes are."""
+        """Show the unit of the layer's pixels, which applies to *Amount* and to sizes."""
         if self.layer is not None:
             self.amount.setSuffix(f" {label_spacing(self.layer)[1]}")
             self._show_chosen_size()
@@ -303,7 +304,7 @@ class CorrectWidget(LabelsDock):
         yield
         while event.type == "mouse_move":
             yield
-        # By the end points: napari drops quick moves between them.
+        # Uses the end points, since napari drops quick moves between them.
         dragged = bool(np.hypot(*(np.array(event.pos, float) - pressed_at)) >= _DRAG)
         if self.split_button.isChecked():
             end = tuple(float(v) for v in layer.world_to_data(event.position))
@@ -315,7 +316,7 @@ class CorrectWidget(LabelsDock):
                 self.choose([label])
 
     def _show_split(self, words: str) -> None:
-        """Show what to click next to split the chosen object."""
+        """Show the next step of a split; without one, the size of the chosen objects."""
         if words:
             self.state.setText(words)
         else:
@@ -336,7 +337,7 @@ class CorrectWidget(LabelsDock):
     def _edit_each(
         self, name: str, make: Callable[[Any, int, edits.Spacing], edits.Pieces], reach: float = 0.0
     ) -> None:
-        """Edit the chosen objects one after the other; `reach` is how far it looks beyond them, in the layer's unit."""
+        """Edit the chosen objects one by one; `reach` is how far the edit reads beyond them, in the layer's unit."""
         layer = self.layer
         if layer is None:
             return
@@ -359,9 +360,9 @@ class CorrectWidget(LabelsDock):
         *,
         whole: bool = False,
     ) -> None:
-        """Edit the chosen objects as one step: on the spot, or in a background thread where that takes long.
+        """Edit the chosen objects as one step: at once, or in a background thread if it takes long.
 
-        `whole`: whether it acts on all slices, whatever is chosen below *Act on*.
+        `whole` tells whether the edit acts on all slices, regardless of *Act on*.
         """
         if not self.chosen:
             self.fail(PromptError("No object is chosen. Click one (Shift+click for more)."))
@@ -404,7 +405,7 @@ class CorrectWidget(LabelsDock):
         self._show_chosen_size()
 
     def _show_chosen_size(self) -> int | None:
-        """Show the size of the chosen objects, and return it in pixels; None where none is chosen."""
+        """Show the size of the chosen objects, and return it in pixels; None if none is chosen."""
         layer = self.layer
         if layer is None:
             return None

@@ -22,10 +22,10 @@ __all__ = ["SliceFilling"]
 
 
 class SliceFilling:
-    """Fills the slices between those in which objects of a layer are painted, at the point that a viewer shows.
+    """Fills the slices between those in which objects of a layer are painted, at the viewer's current point.
 
-    Along Z, or along time where there is no Z; where another axis has the slider, along the one of which the fewest
-    slices are painted.
+    Slices are filled along Z, or along time if there is no Z. If the slider is on another axis, they are filled along
+    the axis with the fewest painted slices.
     """
 
     def __init__(self, viewer: Viewer, layer: Labels, ids: list[int]) -> None:
@@ -45,7 +45,7 @@ class SliceFilling:
         self.progress = EditProgress()
 
     def make(self, labels: Any) -> Pieces:
-        """Return the pieces to write."""
+        """Return the pieces to write: boxes and their new values."""
         self._axis = axis_with_gaps(labels, self._ids, self._axes, self._point, self._spacing)
         self._filled = fill_between_slices(
             labels, self._ids, self._axis, self._point, self._spacing, self._letters, self.progress
@@ -53,7 +53,7 @@ class SliceFilling:
         return self._filled.pieces
 
     def tell(self, say: Callable[[str], None]) -> None:
-        """Say which slices were filled."""
+        """Pass a sentence to `say` on the filled slices and on the pixels that stayed with other objects."""
         letter = self._letters[self._axis]
         filled = "; ".join(f"object {i}: {letter} {slices_text(at)}" for i, at in self._filled.slices.items())
         words = f"Filled {filled}." if filled else ""

@@ -29,13 +29,13 @@ from napari_foundseg.widgets.layers.result_layers import editable_copy
 
 __all__ = ["LabelsDock"]
 
-#: Greatest numbers of objects and of pixels of a layer that are edited in the window's thread.
+#: Maximum numbers of objects, and of pixels of a layer, up to which edits run in the window's thread.
 _FEW = 16
 _SMALL = 1 << 20
 
 
 class LabelsDock(Dock):
-    """A dock widget on one Labels layer.
+    """A dock widget that works on one Labels layer.
 
     A concrete widget calls `super().__init__`, sets its own attributes, and calls `build` at the end of its
     constructor: `build` calls the methods that subclasses override.
@@ -47,13 +47,13 @@ class LabelsDock(Dock):
         self.message = self.messages["run"]
 
     def build(self) -> None:
-        """Add all controls, connect them, and begin with the chosen layer; called once."""
+        """Add and connect all controls, and start with the chosen layer; called once."""
         self.image = ImageChoice(self.viewer, levels=False, channels=False)
         self.objects = LayerChoice(
             self.viewer, Labels, "The Labels layer to edit. It follows the selection in the layer list."
         )
         self.state = wrapping_label("")
-        #: What is being computed, with *Cancel*.
+        #: The edit that is being computed, with *Cancel*.
         self.running = EditRow()
         self.running.changed.connect(self._enable_tools)
         self.copy_button = QPushButton("Make an editable copy")
@@ -80,23 +80,23 @@ class LabelsDock(Dock):
 
     @property
     def layer(self) -> Labels | None:
-        """The layer that is edited; None while there is none."""
+        """The layer that is edited; None if there is none."""
         return None if self.history is None else self.history.layer
 
-    # Overridden by the widgets.
+    # Methods that the widgets override.
 
     def add_tools(self) -> None:
         """Add the controls between the choice of the layer and the undo buttons."""
 
     def tools(self) -> list[QWidget]:
-        """Return the controls that need a layer."""
+        """Return the controls that need a layer; they are disabled without one."""
         return []
 
     def enter(self, layer: Labels) -> None:
-        """Begin to work on a layer, which is in memory and writable."""
+        """Start to work on a layer, which is in memory and writable."""
 
     def leave(self, layer: Labels) -> None:
-        """Stop working on the layer that was entered."""
+        """Stop working on the current layer."""
 
     def release(self) -> None:
         """Disconnect from the layer and the viewer."""
@@ -106,7 +106,7 @@ class LabelsDock(Dock):
         super().release()
 
     def chosen_image(self) -> Image | None:
-        """Return the chosen image; None where there is none that can be used."""
+        """Return the chosen image; None if there is none, or if it cannot be read."""
         try:
             return self.image.image()
         except FoundsegError:
@@ -117,14 +117,14 @@ class LabelsDock(Dock):
     ) -> bool | None:
         """Write an edit as one step, and show its errors.
 
-        Return whether anything changed; None where the edit was refused.
+        Returns whether anything changed; None if the edit was refused.
 
         Parameters
         ----------
         make : callable
-            Takes the label image and returns boxes and their new values.
+            Called with the label image; returns boxes and their new values.
         known : mapping of int to mapping of str, optional
-            Facts about objects from now on.
+            The facts about objects, such as notes, from now on.
         """
         if self.history is None:
             return None
@@ -147,14 +147,14 @@ class LabelsDock(Dock):
         then: Callable[[], None],
         progress: EditProgress | None = None,
     ) -> None:
-        """Edit some objects as one step: on the spot, or in a background thread where that may take long.
+        """Edit some objects as one step: at once, or in a background thread if that may take long.
 
         Parameters
         ----------
         count : int
             Number of objects.
         then : callable
-            Called when it is done without an error.
+            Called after an edit without an error.
         """
         layer = self.layer
         if layer is None:
@@ -182,11 +182,11 @@ class LabelsDock(Dock):
         Parameters
         ----------
         prepare : callable
-            As `LabelsHistory.write_soon` takes it.
+            As in `LabelsHistory.write_soon`.
         then : callable
-            Called when it was computed without an error, and this layer is still the one that is edited.
+            Called after the edit was computed without an error, if this layer is still the one that is edited.
         progress : EditProgress, optional
-            Reported by `prepare`; without it the form shows that something is under way, but not how far it is.
+            Reported by `prepare`; without it, the form shows that an edit is running, but not how far it is.
         """
         history = self.history
         if history is None:
@@ -224,7 +224,7 @@ class LabelsDock(Dock):
             if not result:
                 self.unchanged()
 
-    # The layer.
+    # Following the layer.
 
     def _follow_layer(self) -> None:
         self._change_layer()

@@ -25,9 +25,9 @@ def unit_spacing(layer: Labels) -> tuple[list[float | None], str]:
     Returns
     -------
     list of float or None
-        As `layers.label_spacing` gives it.
+        As in `layers.label_spacing`.
     str
-        ``px`` only where pixels are counted; ``scaled px`` where the layer has a scale and no unit.
+        ``px`` only if pixels are counted; ``scaled px`` if the layer has a scale but no unit.
     """
     spacing, unit = label_spacing(layer)
     scaled = any(size not in (None, 1) for size in spacing)
@@ -38,15 +38,15 @@ def object_table(measured: pd.DataFrame, features: pd.DataFrame) -> pd.DataFrame
     """Join measurements with the features of a layer.
 
     The columns are ``label`` and the size, ``review``, ``note``, the scores if there are any, and the other
-    measurements; ``certainty`` is the product of the scores. Rejected objects, which have no pixels, follow without
+    measurements; ``certainty`` is the product of the scores. Rejected objects have no pixels: they come last, without
     measurements. An object that was restored is no longer rejected.
 
     Parameters
     ----------
     measured : pandas.DataFrame
-        As `core.measuring.measurements` gives it.
+        As returned by `core.measuring.measurements`.
     features : pandas.DataFrame
-        The layer's; the column ``index`` holds the label.
+        The layer's features; the column ``index`` holds the label.
     """
     import pandas as pd
 
@@ -66,7 +66,7 @@ def object_table(measured: pd.DataFrame, features: pd.DataFrame) -> pd.DataFrame
     if len(scores) == len(_SCORES):
         table["certainty"] = table[scores[0]] * table[scores[1]]
         scores.insert(0, "certainty")
-    # Size comes first: it is what most tables are read for.
+    # Size comes first, since most users look for it.
     size = next(i for i, name in enumerate(measured) if plain_name(str(name)) in ("area", "volume"))
     first = list(measured)[: size + 2]
     rest = list(measured)[size + 2 :]
@@ -74,7 +74,7 @@ def object_table(measured: pd.DataFrame, features: pd.DataFrame) -> pd.DataFrame
 
 
 def _text_column(table: pd.DataFrame, name: str) -> Any:
-    """Return a column of texts; missing values, NaN or 0 in the features, become empty texts."""
+    """Return a column of texts; missing values, which are NaN or 0 in the features, become empty texts."""
     import pandas as pd
 
     if name not in table:

@@ -30,7 +30,7 @@ _shared: WeakKeyDictionary[Labels, Measurements] = WeakKeyDictionary()
 
 
 def shared_measurements(history: LabelsHistory, user: Hashable) -> Measurements:
-    """Return the one table of a layer's measurements; it is released when every `user` has called `leave`."""
+    """Return the shared measurements of a layer; they are released when every `user` has called `leave`."""
     if history.layer not in _shared:
         _shared[history.layer] = Measurements(history)
     _shared[history.layer].join(user)
@@ -38,12 +38,12 @@ def shared_measurements(history: LabelsHistory, user: Hashable) -> Measurements:
 
 
 class Measurements(QObject):
-    """The object table of one Labels layer; an edit measures again only the objects that it touched.
+    """The object table of one Labels layer; after an edit, only the objects that it touched are measured again.
 
     Parameters
     ----------
     history : LabelsHistory
-        Of the layer; it reports the edits.
+        History of the layer; it reports the edits.
     """
 
     #: The table has changed.
@@ -59,12 +59,12 @@ class Measurements(QObject):
         self._array = self.layer.data
         self._measured: pd.DataFrame | None = None
         self._table: pd.DataFrame | None = None
-        #: The features that the table that is being made has; None if they have changed since.
+        #: The features in the table that is being made; None if they have changed since.
         self._facts: pd.DataFrame | None = None
-        #: What was changed since they were measured.
+        #: The edits since the last measurement.
         self._edited: list[Difference] = []
         self._all = True
-        #: Axes, sizes and unit of the pixels that the table was last measured in.
+        #: Axes, sizes and unit of the pixels in the last measurement.
         self._measured_in: Any = None
         self._busy = False
         self._users: set[Hashable] = set()
@@ -79,7 +79,7 @@ class Measurements(QObject):
 
     @property
     def table(self) -> pd.DataFrame | None:
-        """One row per object, as from `measurement_columns.object_table`; None until they are measured."""
+        """One row per object, as from `measurement_columns.object_table`; None until the objects are measured."""
         if self._table is None and self._measured is not None:
             self._table = object_table(self._measured, self.layer.features)
         return self._table
@@ -90,7 +90,7 @@ class Measurements(QObject):
         return not (self._busy or self._all or self._edited) and self._measured_in == self._unit_of_layer()
 
     def use_image(self, image: Image | None) -> None:
-        """Measure the mean grey values of an image, if it fits the labels."""
+        """Measure the intensities of an image, if it fits the labels."""
         old = self._image
         self._image = image
         if (old is None) != (image is None) or (old and image and old.levels[0] is not image.levels[0]):
@@ -98,7 +98,7 @@ class Measurements(QObject):
             self._measure_outdated()
 
     def measure_slices(self, done: Callable[[Any], None]) -> None:
-        """Measure each slice of each object in a background thread, and pass on the table, or the exception."""
+        """Measure each slice of each object in a background thread, and call `done` with the table or the exception."""
         labels, image = self.layer.data, self._image
         axes, spacing, unit = self._unit_of_layer()
 
@@ -113,7 +113,7 @@ class Measurements(QObject):
 
     @property
     def has_slices(self) -> bool:
-        """Whether objects go on through slices."""
+        """Whether the layer has slices: more than two axes along which objects extend."""
         return sum(size is not None for size in self._unit_of_layer()[1]) > 2
 
     def join(self, user: Hashable) -> None:
@@ -143,10 +143,10 @@ class Measurements(QObject):
         return (layer_axes(self.layer), *unit_spacing(self.layer))
 
     def _on_transform(self, _event: Any = None) -> None:
-        """Measure all objects again if the pixels have another size or unit: a table has one unit."""
+        """Measure all objects again if the pixels have a new size or unit: a table has one unit."""
         if self._measured_in != self._unit_of_layer():
             self._measure_outdated()
-            # Nothing is deleted by measurements in another unit.
+            # Prevents deletions by outdated measurements in another unit.
             self.changed.emit()
 
     def _record_step(self, step: EditStep) -> None:
@@ -201,7 +201,7 @@ class Measurements(QObject):
             self.failed.emit(f"The objects could not be measured ({result}). The next edit tries again.")
         else:
             self._measured, table = result
-            # It is put together here again if somebody has changed the features meanwhile.
+            # The table is made here again if the features have changed meanwhile.
             self._table = table if self.layer.features is self._facts else None
             self._measure_outdated()
         self.changed.emit()

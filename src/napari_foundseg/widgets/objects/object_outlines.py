@@ -1,4 +1,4 @@
-"""Outlines of the chosen objects of a Labels layer, in a layer of their own."""
+"""Outlines of the chosen objects of a Labels layer, in a separate layer."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 __all__ = ["ObjectOutlines", "shared_outlines"]
 
-#: Width of an outline on the screen.
+#: Width of an outline in screen pixels.
 _SCREEN_PIXELS = 2.0
-#: Greatest number of voxels that are searched in the 3-D view.
+#: Maximum number of voxels that are searched in the 3-D view.
 _MOST_VOXELS = 1 << 28
-#: Greatest number of pixels, once for each chosen object, that are searched in the window's thread.
+#: Maximum number of pixels times chosen objects that are searched in the window's thread.
 _QUICK = 1 << 22
 
 _shared: WeakKeyDictionary[Labels, ObjectOutlines] = WeakKeyDictionary()
 
 
 def shared_outlines(viewer: ViewerModel, history: LabelsHistory, user: Hashable) -> ObjectOutlines:
-    """Return the one set of outlines of a layer; it is removed when every `user` has called `leave`."""
+    """Return the shared outlines of a layer; they are removed when every `user` has called `leave`."""
     if history.layer not in _shared:
         _shared[history.layer] = ObjectOutlines(viewer, history)
     _shared[history.layer].join(user)
@@ -43,15 +43,15 @@ def shared_outlines(viewer: ViewerModel, history: LabelsHistory, user: Hashable)
 
 
 class ObjectOutlines(QObject):
-    """Outlines of objects on the current slice; in the 3-D view their surfaces.
+    """Outlines of objects on the current slice, or their surfaces in the 3-D view.
 
-    They are in a small layer that covers the objects only, so that a large layer is not drawn again. The user's layer
-    is left alone.
+    They are in a small layer that covers only the objects, so that a large layer is not drawn again. The user's layer
+    is not changed.
 
     Parameters
     ----------
     history : LabelsHistory
-        Of the layer with the objects; it reports the edits.
+        History of the layer with the objects; it reports the edits.
     """
 
     def __init__(self, viewer: ViewerModel, history: LabelsHistory) -> None:
@@ -63,7 +63,7 @@ class ObjectOutlines(QObject):
         self._layer = OutlineLayer(viewer, history.layer)
         self._users: set[Hashable] = set()
         self._width = 0
-        # One event of the user causes several here.
+        # One action of the user causes several events here.
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
         self._soon.timeout.connect(self._draw)
@@ -77,11 +77,11 @@ class ObjectOutlines(QObject):
 
     @property
     def layer(self) -> Labels | None:
-        """The layer of outlines; None while none are shown."""
+        """The layer of outlines; None while no outlines are shown."""
         return None if self._layer.is_empty else self._layer.layer
 
     def show(self, ids: Sequence[int]) -> None:
-        """Outline these objects and no others; the first has a colour of its own."""
+        """Outline these objects and no others; the first has its own colour."""
         self._ids = tuple(ids)
         self._draw_soon()
 
@@ -158,7 +158,7 @@ class ObjectOutlines(QObject):
         return [axis - offset for axis in self._viewer.dims.displayed if axis >= offset]
 
     def _outlining(self) -> tuple[int, Callable[[], tuple[NDArray[np.uint8], list[int]] | None]] | None:
-        """Return how many pixels are searched, and a function that makes the outlines and their first pixel."""
+        """Return the number of pixels to search, and a function that returns the outlines and their first pixel."""
         labels = self._labels
         data = labels.data
         displayed = self._displayed()
@@ -183,7 +183,7 @@ class ObjectOutlines(QObject):
             around = [2 * width if axis in shown else 0 for axis in range(part.ndim)]
             outlines = _outlines(np.pad(part[box], [(n, n) for n in around]), chosen, width, shown)
             corner = [b.start + r.start - n for b, r, n in zip(box, region, around, strict=True)]
-            # What lies beyond the labels would move the viewer's sliders.
+            # Pixels beyond the labels would change the range of the viewer's sliders.
             inside = tuple(
                 slice(max(0, -at), min(length, size - at))
                 for at, length, size in zip(corner, outlines.shape, data.shape, strict=True)
@@ -194,7 +194,7 @@ class ObjectOutlines(QObject):
 
 
 def _outlines(ids: NDArray[Any], chosen: Sequence[int], width: int, axes: Sequence[int]) -> NDArray[np.uint8]:
-    """Return the rims of objects, as wide as given, each with a halo outside of it; of all objects at once."""
+    """Return the rims of all objects at once, `width` pixels wide, each with a halo around it."""
     none = np.iinfo(ids.dtype).max
     own = np.where(np.isin(ids, chosen), ids, ids.dtype.type(0))
     inside = own
@@ -214,7 +214,7 @@ def _outlines(ids: NDArray[Any], chosen: Sequence[int], width: int, axes: Sequen
 
 
 def _spread(values: NDArray[Any], take: np.ufunc, axes: Sequence[int]) -> NDArray[Any]:
-    """Return for each pixel the largest or least value of it and its direct neighbours."""
+    """Return, for each pixel, the largest or smallest value among it and its direct neighbours."""
     out = values.copy()
     for axis in axes:
         ahead = tuple(slice(1, None) if i == axis else slice(None) for i in range(values.ndim))

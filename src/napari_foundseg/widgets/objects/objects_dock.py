@@ -39,7 +39,7 @@ _HEIGHT = 320
 
 
 class ObjectsWidget(LabelsDock):
-    """A table of the objects of a layer; the selections of both are linked."""
+    """A table of a layer's objects; the selection in the table and the selected label follow each other."""
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer)
@@ -51,7 +51,7 @@ class ObjectsWidget(LabelsDock):
         self.build()
 
     def save_table(self, path: str | None = None) -> None:
-        """Save the table, in the order shown, as CSV; without a path a dialog asks for it."""
+        """Save the table as CSV, in the order shown; without a path, ask for it in a dialog."""
         layer = self.layer
         if layer is None:
             return
@@ -63,7 +63,7 @@ class ObjectsWidget(LabelsDock):
         self._write_table(path, self.table.model_.table)
 
     def save_slices(self, path: str | None = None) -> None:
-        """Save a table with a row for each slice of each object; without a path a dialog asks for it."""
+        """Save a table with one row per slice of each object; without a path, ask for it in a dialog."""
         layer, measurements = self.layer, self._measurements
         if layer is None or measurements is None:
             return
@@ -97,7 +97,7 @@ class ObjectsWidget(LabelsDock):
         self.state.setText(f"{len(table)} rows saved as {path}.")
 
     def _may_replace(self, path: Path) -> bool:
-        """Ask about a table that others have written since it was opened or saved here."""
+        """Ask before replacing a table that another program has changed since it was opened or saved here."""
         if self.layer is None:
             return True
         try:
@@ -131,7 +131,7 @@ class ObjectsWidget(LabelsDock):
         self.image.changed.connect(self._use_image)
 
     def tools(self) -> list[QWidget]:
-        """Return the buttons, and what chooses the objects to delete."""
+        """Return the buttons, and the controls that select the objects to delete."""
         removal = self.removal
         return [
             self.save_button,
@@ -185,7 +185,7 @@ class ObjectsWidget(LabelsDock):
             return
         table = measurements.table
         if "c" in table and not table["c"].any():
-            # Labels that keep the axis of channels of their image, of length 1.
+            # The labels keep the channel axis of their image, with length 1.
             table = table.drop(columns="c")
         here = int((table["pixels"] > 0).sum())
         self.state.setText("1 object" if here == 1 else f"{number_text(here)} objects")

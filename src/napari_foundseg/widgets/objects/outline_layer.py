@@ -1,4 +1,4 @@
-"""The layer of outlines: it stays, empty, while no object is outlined, since napari takes long to add or remove one."""
+"""The layer of outlines. It stays in the viewer, empty, since napari takes long to add or remove a layer."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 __all__ = ["FIRST", "HALO_RIM", "OTHERS", "OutlineLayer"]
 
-#: Labels of the layer, which select its colours.
+#: Labels of the layer, which determine its colours.
 FIRST = 1
 OTHERS = 2
 HALO_RIM = 3
-#: Milliseconds from the last use of the layer to its removal: the objects of another layer may be outlined next.
+#: Milliseconds from the last use of the layer to its removal: another layer's objects may be outlined next.
 _REMOVAL = 100
 _MOVING = ("scale", "translate", "rotate", "shear", "affine")
 
-#: Layers that nobody uses at the moment.
+#: Outline layers that are not in use.
 _free: WeakSet[Labels] = WeakSet()
 
 
@@ -39,7 +39,7 @@ class OutlineLayer:
     Parameters
     ----------
     labels : napari.layers.Labels
-        Outlines lie over this layer.
+        The layer over which the outlines are drawn.
     """
 
     def __init__(self, viewer: ViewerModel, labels: Labels) -> None:
@@ -50,7 +50,7 @@ class OutlineLayer:
 
     @property
     def layer(self) -> Labels | None:
-        """The layer; None where it is not in the viewer."""
+        """The layer of outlines; None if it is not in the viewer."""
         return self._layer if self._layer is not None and self._layer in self._viewer.layers else None
 
     def add(self) -> None:
@@ -61,11 +61,11 @@ class OutlineLayer:
             self.is_empty = True
 
     def show(self, outlines: NDArray[np.uint8], corner: list[int]) -> None:
-        """Show outlines, whose first pixel is at a corner of the labels."""
+        """Show outlines; `corner` is the position of their first pixel in the labels."""
         self.add()
         layer = self._layer
         assert layer is not None
-        # Each would draw the layer again. The pixels come first: the viewer asks for the extent when a layer moves.
+        # Each change would draw the layer again. The pixels come first: the viewer reads the extent when a layer moves.
         with layer._block_refresh():
             _fill(layer, outlines)
             for name, value in part_transforms(self._labels, corner).items():
@@ -84,7 +84,7 @@ class OutlineLayer:
         self.is_empty = True
 
     def release(self) -> None:
-        """Leave the layer to the outlines of other labels, or remove it soon."""
+        """Leave the layer to the outlines of other labels; it is removed if none of them uses it soon."""
         layer = self.layer
         if layer is not None:
             self.clear()
@@ -94,7 +94,7 @@ class OutlineLayer:
         self._layer = None
 
     def _taken_layer(self) -> Labels | None:
-        """Return a layer that nobody uses."""
+        """Return an outline layer that is not in use and has the same axes and units, or None."""
         labels = self._labels
         for layer in _free:
             if layer in self._viewer.layers and (layer.ndim, layer.units, layer.axis_labels) == (
@@ -132,7 +132,7 @@ def _nothing(ndim: int) -> NDArray[np.uint8]:
 
 
 def _fill(layer: Labels, pixels: NDArray[np.uint8]) -> None:
-    # At this event napari compiles the colours again, though the dtype stays.
+    # On this event, napari would compile the colours again, even if the dtype stays the same.
     with layer.events.data.blocker():
         layer.data = pixels
 

@@ -1,4 +1,4 @@
-"""The object under the pointer, which keys act on where none is chosen."""
+"""The object under the pointer, on which keys act if no object is chosen."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["pointed_object"]
 
 
 def pointed_object(viewer: Viewer, layer: Labels) -> int:
-    """Return the object of a layer under the pointer, where it was last over the canvas; 0 where there is none."""
+    """Return the object of a layer under the pointer's last position on the canvas; 0 if there is none."""
     if viewer.dims.ndisplay != 2:
         return 0
     value = layer.get_value(viewer.cursor.position, dims_displayed=list(viewer.dims.displayed), world=True)

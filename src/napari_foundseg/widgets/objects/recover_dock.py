@@ -1,4 +1,4 @@
-"""The dock widget *Recover work*: all labels that are in no file, and those that were discarded lately."""
+"""The dock widget *Recover work*: all labels that are not in a file, and those that were discarded recently."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["RecoverWidget"]
 
 
 class RecoverWidget(Dock):
-    """Lists unsaved work, with what was discarded in the last two weeks or put off."""
+    """Lists unsaved work, including work that was discarded in the last two weeks or put off."""
 
     lists_everything = True
 

@@ -19,7 +19,7 @@ _SCORES = ("certainty", "predicted IoU", "stability", "circularity", "sphericity
 
 
 class Removal(QWidget):
-    """A measurement, a bound, and a button that shows how many objects it would delete."""
+    """A measurement, a bound, and a button that shows the number of objects that it would delete."""
 
     #: The user wants to delete objects; their rows.
     wanted = Signal(object)
@@ -64,7 +64,7 @@ class Removal(QWidget):
         self._show_count()
 
     def show_table(self, table: pd.DataFrame, *, current: bool) -> None:
-        """Use another object table; with one that is not current, nothing can be deleted."""
+        """Use another object table; if it is not current, nothing can be deleted."""
         self._table = table
         names = [name for name in map(str, table) if name == "pixels" or name in _SCORES or "(" in name]
         if names != [self.measure.itemText(i) for i in range(self.measure.count())]:
@@ -80,7 +80,7 @@ class Removal(QWidget):
             self.button.setEnabled(False)
 
     def rows(self) -> pd.DataFrame:
-        """Return the rows of the objects to delete; objects without the score stay."""
+        """Return the rows of the objects to delete; objects without a value are kept."""
         name = self.measure.currentText()
         if name not in self._table:
             return self._table.iloc[:0]

@@ -30,7 +30,7 @@ __all__ = ["Review", "least_certain"]
 
 
 def least_certain(table: pd.DataFrame, seen: Collection[int]) -> int | None:
-    """Return the object with the lowest certainty; None where all were seen.
+    """Return the least certain object that is neither reviewed nor in `seen`; None if there is none.
 
     Parameters
     ----------
@@ -51,11 +51,11 @@ class Review(QWidget):
     Parameters
     ----------
     viewer : ViewerModel
-        Its camera moves to the next object.
+        The viewer, whose camera moves to the next object.
     chosen : ChosenObjects
         The objects to accept, reject or annotate.
     write : callable
-        Writes an edit as `LabelsDock.write` does.
+        Writes an edit, like `LabelsDock.write`.
     """
 
     #: Progress in words.
@@ -99,7 +99,7 @@ class Review(QWidget):
         chosen.changed.connect(self._show_note)
 
     def enter(self, history: LabelsHistory) -> None:
-        """Begin to review the objects of a layer."""
+        """Start to review the objects of a layer."""
         self._history = history
         self._seen.clear()
         self._measurements = shared_measurements(history, self)
@@ -116,14 +116,14 @@ class Review(QWidget):
             self._measurements = None
 
     def accept(self) -> None:
-        """Mark the chosen objects as accepted, as one step, and show the next."""
+        """Mark the chosen objects as accepted, in one step, and show the next."""
         chosen = self._require_chosen()
         if chosen and self._history is not None:
             self._history.note("mark as right", chosen, review=ACCEPTED, note=self._read_note())
             self.next()
 
     def reject(self) -> None:
-        """Delete the chosen objects, mark them as rejected, as one step, and show the next."""
+        """Delete the chosen objects and mark them as rejected, in one step, and show the next."""
         chosen = self._require_chosen()
         if not chosen or self._history is None:
             return
@@ -134,7 +134,7 @@ class Review(QWidget):
             self.next()
 
     def next(self) -> None:
-        """Choose and show the object with the lowest certainty that was not shown yet."""
+        """Choose and show the object with the lowest certainty among those not shown yet."""
         if self._history is None or self._measurements is None:
             return
         table = self._measurements.table

@@ -1,4 +1,4 @@
-"""The choice of the form *Correct* between the whole object and the slice that the viewer shows."""
+"""The choice in the form *Correct* between the whole object and the current slice."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ __all__ = ["SliceScope"]
 
 
 class SliceScope(QComboBox):
-    """Whether tools change the whole object, through all of its slices, or only its part in the slice that is shown."""
+    """Whether tools change the whole object, in all of its slices, or only its part in the current slice."""
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
         self._viewer = viewer
-        #: How many slices the last edit has changed; 0 where the layer has no slices.
+        #: Number of slices that the last edit changed; 0 if the layer has no slices.
         self.changed_slices = 0
         self.addItems(["Whole object", "This slice"])
         self.setAccessibleName("Act on")
@@ -39,16 +39,16 @@ class SliceScope(QComboBox):
 
     @property
     def one_slice(self) -> bool:
-        """Whether tools change the slice that is shown only."""
+        """Whether tools change only the current slice."""
         return self.isEnabled() and self.currentIndex() == 1
 
     def follow(self, layer: Labels | None) -> None:
-        """Offer the choice where a layer has slices."""
+        """Enable the choice if the layer has slices."""
         why_not = "There is no Labels layer." if layer is None else "" if layer.ndim > 2 else "The layer has one slice."
         set_usable(self, why_not)
 
     def spacing(self, layer: Labels) -> Spacing:
-        """Return the size of a pixel along each axis; None where the object does not go on for the tools."""
+        """Return the size of a pixel along each axis; None along axes that the tools do not connect."""
         spacing = label_spacing(layer)[0]
         if not self.one_slice:
             return spacing
@@ -56,12 +56,12 @@ class SliceScope(QComboBox):
         return [size if axis in plane else None for axis, size in enumerate(spacing)]
 
     def edit(self, layer: Labels, ids: Sequence[int], make: Callable[[Any], Pieces]) -> Callable[[Any], Pieces]:
-        """Return an edit that changes what is chosen here, and counts the slices that it changes.
+        """Return an edit that is limited to the chosen scope, and that counts the slices that it changes.
 
         Raises
         ------
         PromptError
-            If the slice is to be changed and the viewer shows none.
+            If only the current slice is to be changed, and the viewer shows no slice.
         """
         plane = displayed_axes(self._viewer, layer)
         box = self._shown(layer, plane) if self.one_slice else None
@@ -74,7 +74,7 @@ class SliceScope(QComboBox):
         return make_there
 
     def check_clicks(self, layer: Labels, points: Sequence[Sequence[float]]) -> None:
-        """Raise a PromptError where one slice is to be split between clicks in several."""
+        """Raise a PromptError if only one slice is to be split, but the clicks are in several."""
         if not self.one_slice:
             return
         plane = displayed_axes(self._viewer, layer)
@@ -86,7 +86,7 @@ class SliceScope(QComboBox):
             )
 
     def in_words(self) -> str:
-        """Return how many slices the last edit has changed; empty where the layer has none."""
+        """Return the number of slices that the last edit changed, in words; empty if the layer has no slices."""
         count = self.changed_slices
         return f"{count} slice{'' if count == 1 else 's'} changed." if count else ""
 

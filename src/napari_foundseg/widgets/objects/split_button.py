@@ -1,7 +1,7 @@
 """The tool *Split* of the form *Correct*: clicks in each part of an object, or a line across it.
 
-A model that is chosen looks at the object in the engine, and the parts are written when they arrive. Where it cannot,
-the object is split here, by its outline and the brightness of the image.
+If a model is chosen, it runs in the engine, and the parts are written when they arrive. If the model cannot split the
+object, it is split here, by its outline and the brightness of the image.
 """
 
 from __future__ import annotations
@@ -45,18 +45,18 @@ class SplitButton(QPushButton):
     Parameters
     ----------
     dock : LabelsDock
-        The form; its layer is edited, and its image tells where parts look different.
+        The form; its layer is edited, and its image shows where parts look different.
     write_edit : callable
-        Writes an edit of a name as one step and returns whether it was possible.
+        Writes an edit with a name as one step, and returns whether that was possible.
     scope : SliceScope
-        Whether the whole object is split, or its part in the slice that is shown.
+        Whether the whole object is split, or only its part in the current slice.
     """
 
-    #: What to do next; empty after a split or where it was given up.
+    #: The next step for the user; empty after a split or if it was abandoned.
     asked = Signal(str)
-    #: A model looks at an object; in words.
+    #: A model has started on an object; a message.
     started = Signal(str)
-    #: How an object was split.
+    #: An object was split; how, in words.
     done = Signal(str)
 
     def __init__(
@@ -74,11 +74,11 @@ class SplitButton(QPushButton):
         self._write_edit = write_edit
         self._scope = scope
         self._points: list[_Place] = []
-        #: The model to look with.
+        #: The choice of the model.
         self.model = SplitModel()
-        #: Splits that a model is asked for, by the object.
+        #: Splits that wait for a model, by object.
         self._running: dict[int, SplitRun] = {}
-        #: What is not split any more, in words.
+        #: A message on splits that were abandoned.
         self._given_up = ""
         self.setCheckable(True)
         self.setToolTip(
@@ -88,9 +88,9 @@ class SplitButton(QPushButton):
         self.toggled.connect(self._arm)
 
     def press(self, start: _Place, end: _Place | None, more: bool) -> None:
-        """Act on a click, or on a line that was dragged to `end`, in data coordinates of the layer.
+        """Handle a click, or a line that was dragged to `end`, in data coordinates of the layer.
 
-        `more`: clicks in further parts follow.
+        `more` tells that clicks in further parts follow.
         """
         if self._viewer.dims.ndisplay != 2:
             words = "Splitting needs the 2-D view. Press the 2D/3D button below the layer list first."
@@ -101,7 +101,7 @@ class SplitButton(QPushButton):
             self._add_point(start, more)
 
     def leave(self) -> None:
-        """Stop splitting, since the layer is left; say what is not split any more."""
+        """Stop splitting, since the user leaves the layer, and show which splits were abandoned."""
         self.setChecked(False)
         runs = list(self._running.values())
         self._running.clear()
@@ -113,7 +113,7 @@ class SplitButton(QPushButton):
             self._dock.message.say(self._given_up)
 
     def enter(self) -> None:
-        """Begin with a layer; say again what stayed whole on the one before."""
+        """Start with a layer; show again which objects stayed whole on the previous layer."""
         if self._given_up:
             self._dock.message.say(self._given_up)
             self._given_up = ""
@@ -137,12 +137,12 @@ class SplitButton(QPushButton):
             running.give_up("it was not waited for.")
             return
         if self.model.name and self._dock.chosen_image() is not None:
-            # It starts while the user clicks.
+            # The engine starts while the user clicks.
             start_engine()
         self.asked.emit(f"Object {self._chosen.ids[0]}: click in each part, or drag a line across it.")
 
     def _add_point(self, point: _Place, more: bool) -> None:
-        """Take a click for a part; a click elsewhere is refused and the others stay."""
+        """Record a click in a part; a click elsewhere is refused, and the previous ones are kept."""
         layer = self._dock.layer
         assert layer is not None
         label = self._chosen.ids[0]
@@ -171,7 +171,7 @@ class SplitButton(QPushButton):
             self._finish(make, words)
 
     def _ask_model(self, layer: Labels, label: int, points: list[_Place]) -> bool:
-        """Have the chosen model split an object; return whether there is one that can look at it."""
+        """Let the chosen model split an object; return False if no model can be used."""
         image = self._dock.chosen_image()
         name = self.model.name
         if not name or image is None or image.shape != layer.data.shape:
@@ -179,7 +179,7 @@ class SplitButton(QPushButton):
         try:
             inputs = inputs_of(layer.data, label, points, self._scope.spacing(layer))
         except FoundsegError:
-            # Said where the object is split here.
+            # The error is shown when the object is split here.
             return False
         run = self._running[label] = SplitRun(self, label, inputs, image, name)
         run.ended.connect(self._use)
@@ -216,7 +216,7 @@ class SplitButton(QPushButton):
             self.done.emit(words)
 
     def _split_here(self, layer: Labels, label: int, points: list[_Place]) -> tuple[_Make, str]:
-        """Return the edit that splits an object without a model, and how, in words."""
+        """Return the edit that splits an object without a model, and a description."""
         picture = _brightness(self._dock.chosen_image(), layer)
         spacing = self._scope.spacing(layer)
         free = self._free_id()
@@ -242,7 +242,7 @@ class SplitButton(QPushButton):
         self._finish(make, "Cut along the line.")
 
     def _finish(self, make: _Make, words: str) -> None:
-        """Write the split and stop splitting; after an error the user may go on."""
+        """Write the split and stop splitting; after an error, the user can click again."""
         if self._write_edit("split", make):
             self.setChecked(False)
             self.done.emit(words)
@@ -263,7 +263,7 @@ def _holds(layer: Labels, pixel: tuple[int, ...], label: int) -> bool:
 
 
 def _brightness(image: Image | None, layer: Labels) -> Callable[[SliceBox], NDArray[Any]] | None:
-    """Return what reads the brightness of an image under a box of the labels; None where it does not fit them."""
+    """Return a function that reads the image's brightness in a box of the labels; None if the image does not fit."""
     grey = None if image is None else grey_values(image, layer.data.shape)
     if image is None or grey is None:
         return None

@@ -1,4 +1,4 @@
-"""The choice of the model that *Split* looks with."""
+"""The choice of the model for *Split*."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NO_MODEL = "no model"
 
 
 class SplitModel(QComboBox):
-    """A choice among the promptable models whose weights are here, and none."""
+    """A choice of the promptable models whose weights are installed, and of no model."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class SplitModel(QComboBox):
         return str(self.currentData() or "")
 
     def choose(self, name: str) -> None:
-        """Choose a model by its name, none by an empty one; stay where it is not here."""
+        """Choose a model by name, or none with an empty text; a model that is not installed changes nothing."""
         at = self.findData(name)
         if at >= 0:
             self.setCurrentIndex(at)

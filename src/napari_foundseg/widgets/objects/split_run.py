@@ -1,4 +1,4 @@
-"""A split that a model is asked for, in the engine."""
+"""A split by a model in the engine."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ __all__ = ["SplitRun"]
 
 
 class SplitRun(QObject):
-    """One split; it ends once, with parts or with the reason why the model made none.
+    """One split; it ends once, with parts or with the reason why there are none.
 
     Parameters
     ----------
     label : int
-        The object.
+        The label of the object.
     inputs : SplitInputs
         The object as it is now, and the clicks.
     """
 
-    #: The run itself.
+    #: The split has ended; this object.
     ended = Signal(object)
 
     def __init__(self, parent: QObject, label: int, inputs: SplitInputs, image: Image, model: str) -> None:
@@ -39,9 +39,9 @@ class SplitRun(QObject):
         self.label = label
         self.inputs = inputs
         self.model = model
-        #: The part of each pixel of the object's box, numbered as the clicks.
+        #: The part of each pixel in the object's box, numbered like the clicks.
         self.parts: NDArray[Any] | None = None
-        #: What the model saw.
+        #: The evidence that the model used.
         self.evidence: list[str] = []
         #: Why there are no parts.
         self.why_not = ""
@@ -52,7 +52,7 @@ class SplitRun(QObject):
         self._follower.cancelled.connect(lambda: self._end("its run was cancelled."))
 
     def start(self) -> None:
-        """Ask the engine; `ended` follows, at once where there is none."""
+        """Start the run in the engine; `ended` follows, immediately if the run cannot start."""
         request = RunRequest("split", self._image, self.inputs, SplitSettings(), self.model)
         try:
             self._follower.start(Run(request))
@@ -65,7 +65,7 @@ class SplitRun(QObject):
         self._end(why)
 
     def drop(self) -> None:
-        """Cancel, without an end."""
+        """Cancel without emitting `ended`."""
         self._follower.cancel()
         self.deleteLater()
 

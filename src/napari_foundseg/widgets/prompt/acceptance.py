@@ -32,31 +32,31 @@ __all__ = ["Acceptance", "Role"]
 
 @dataclass(frozen=True)
 class Role:
-    """What masks are accepted as."""
+    """The purpose of masks: new objects, or a new outline of an existing object."""
 
     #: The object whose outline is refined; None for new objects.
     refined: int | None = None
-    #: Other objects of which the user has clicked pixels, for each prompt by its number from 1: masks take those.
+    #: For each prompt, by its number from 1: other objects that the user has clicked; masks may take their pixels.
     taken: Mapping[int, Collection[int]] = field(default_factory=dict)
 
 
 class Acceptance(QWidget):
-    """The layer to accept into, the overlap rule, *Accept* and *Clear*, undo and redo.
+    """The layer for accepted masks, the overlap rule, *Accept* and *Clear*, undo and redo.
 
     Parameters
     ----------
     find_target : callable
-        Returns the image that is segmented; raises a FoundsegError where there is none.
+        Returns the image to segment; raises a FoundsegError if there is none.
     """
 
-    #: The user's choice is not possible; the error.
+    #: The user's choice cannot be used; the error.
     failed = Signal(object)
 
     def __init__(self, viewer: ViewerModel, find_target: Callable[[], ImageOnLayer]) -> None:
         super().__init__()
         self._viewer = viewer
         self._find_target = find_target
-        #: What the masks of the marks are.
+        #: The purpose of the masks for the current marks.
         self.role = Role()
         self._refused: tuple[ImageOnLayer, Labels] | None = None
         self.objects = ImageObjects(viewer)
@@ -108,28 +108,29 @@ class Acceptance(QWidget):
     def read(
         self, target: ImageOnLayer, prompts: Sequence[Prompt], *, refines: bool, refined: int | None = None
     ) -> tuple[list[Prompt], Role]:
-        """Return what to ask the model, and what the masks will be.
+        """Return the prompts for the model, and the role of their masks.
 
-        `refines`: the prompt is for another outline of the accepted object `refined`; None for the one it points at.
+        If `refines` is true, the prompt asks for a new outline of the accepted object `refined`; None stands for the
+        object that the prompt points at.
 
         Raises
         ------
         PromptError
-            If it is not clear which object is meant.
+            If the object cannot be determined.
         """
         history = self.objects.of(target)
         if refines:
             label, prompt = outline_prompt(history, target, prompts, refined)
             assert history is not None
             return [prompt], Role(label, {1: clicked_others(history, target, prompts[0], label)})
-        # Masks of new objects take pixels of those that are clicked.
+        # Masks of new objects may take pixels of the objects that were clicked.
         known = (
             [] if history is None else [(n, clicked_others(history, target, p, 0)) for n, p in enumerate(prompts, 1)]
         )
         return list(prompts), Role(None, {n: others for n, others in known if others})
 
     def write(self, target: ImageOnLayer, masks: Sequence[Mask]) -> str:
-        """Write masks into the layer of an image's objects, in one step, as `role` says; return the outcome in words.
+        """Write masks into the layer of an image's objects, in one step, according to `role`; return a message.
 
         Raises
         ------
@@ -162,13 +163,13 @@ class Acceptance(QWidget):
         return f"Accepted {written} into {history.layer.name!r}.{other}"
 
     def follow(self, history: LabelsHistory) -> LabelsHistory:
-        """Show a layer as the one to accept into, and undo its history here; return the history."""
+        """Accept masks into the layer of a history, and undo its steps here; return the history."""
         self._undo_in(history)
         self.into.show_layer(history.layer)
         return history
 
     def show_objects(self, target: ImageOnLayer | None) -> None:
-        """Show which layer an image's masks are accepted into."""
+        """Show the layer into which an image's masks are accepted."""
         history = None if target is None else self.objects.of(target)
         if history is None:
             self._undo_in(None)
@@ -185,7 +186,7 @@ class Acceptance(QWidget):
             self._undo_in(None)
 
     def _choose_layer(self) -> None:
-        """Accept into the layer that the user has chosen."""
+        """Accept masks into the layer that the user has chosen."""
         try:
             target = self._find_target()
             labels = self.into.layer
@@ -223,7 +224,7 @@ class Acceptance(QWidget):
         self.into.disconnect_viewer()
 
     def _accept_into_copy(self) -> None:
-        """Accept into an editable copy of the layer; the tool in use stays active."""
+        """Accept masks into an editable copy of the refused layer; the tool in use stays active."""
         self.copy_button.hide()
         refused = self._refused
         self._refused = None

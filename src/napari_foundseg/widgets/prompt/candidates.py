@@ -13,9 +13,9 @@ __all__ = ["Candidates"]
 
 
 class Candidates(QWidget):
-    """One button for each mask of a single prompt; of several prompts, the best mask each is chosen."""
+    """One button for each mask of a single prompt; with several prompts, the best mask of each is chosen."""
 
-    #: Other masks are chosen.
+    #: The chosen masks have changed.
     changed = Signal()
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Candidates(QWidget):
 
     @property
     def masks(self) -> list[Mask]:
-        """The chosen masks, one for each prompt, without empty ones."""
+        """The chosen masks, one for each prompt; empty masks are left out."""
         at = self._at if len(self._offered) == 1 else 0
         return [masks[at] for masks in self._offered if masks[at].crop.size]
 
@@ -61,7 +61,7 @@ class Candidates(QWidget):
             self.changed.emit()
 
     def next(self) -> None:
-        """Choose the next mask of the single prompt; after the last, the first."""
+        """Choose the next mask of the single prompt; after the last comes the first."""
         if len(self._offered) == 1:
             self.choose((self._at + 1) % len(self._offered[0]))
 

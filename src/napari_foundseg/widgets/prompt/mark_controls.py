@@ -1,4 +1,4 @@
-"""The marking tools of the form *Prompt*, and the meaning of marks."""
+"""The marking tools of the form *Prompt*, and the sign and purpose of marks."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ _TOOLS = {
 
 
 class MarkControls(QWidget):
-    """Tool, sign and purpose of the marks, and the choice of a label as a prompt."""
+    """The tool, sign and purpose of marks, and the choice of a label as a prompt."""
 
-    #: Marks are on the object (True) or on the background.
+    #: New marks are on the object (True) or on the background (False).
     sign_changed = Signal(bool)
     #: The purpose of marks: `NEW`, `EACH` or `REFINE`.
     makes_changed = Signal(str)
-    #: A tool is chosen: ``points``, ``shapes`` or ``brush``.
+    #: A tool was chosen: ``points``, ``shapes`` or ``brush``.
     tool_chosen = Signal(str)
-    #: A label is used as a prompt: its layer and its id.
+    #: The user wants to use a label as a prompt: its layer and its id.
     label_taken = Signal(object, int)
 
     def __init__(self, viewer: ViewerModel) -> None:
@@ -64,7 +64,7 @@ class MarkControls(QWidget):
         return self.signs.buttons()[0].isChecked()
 
     def arm(self, on: bool) -> None:
-        """Enable or disable the tools; they need the layers of a session."""
+        """Enable or disable the tools; they only work while a session has its layers."""
         for widget in (*self.tools.values(), self.take_button):
             set_usable(widget, "" if on else "Press 'Start pointing' first.")
 

@@ -22,16 +22,16 @@ _SHAPE_NAMES = {"rectangle": "Box", "ellipse": "Shape", "polygon": "Shape"}
 
 @dataclass(frozen=True)
 class MarkStep:
-    """Marks that were made, moved or deleted at once.
+    """Marks that were made, moved or deleted in one action.
 
     Parameters
     ----------
     name : str
-        Its name in a tooltip.
+        Name of the step, for a tooltip.
     undone, redone : str
-        What to say after undo and redo; ``{where}`` stands for the slice.
+        The messages after undo and redo; ``{where}`` stands for the slice.
     where : callable
-        Returns the slice in words, empty where the viewer shows it.
+        Returns the name of the slice; empty if the viewer shows that slice.
     """
 
     name: str
@@ -43,17 +43,17 @@ class MarkStep:
 
 
 class MarkHistory(QObject):
-    """The steps of all marks of a session that can be undone and redone.
+    """The undo history of all marks in a session.
 
     Parameters
     ----------
     unfinished : UnfinishedShape
-        Its corners come first.
+        The shape that is being drawn; its corners are undone first.
     write : callable
-        Calls a function that writes marks, as one change.
+        Takes a function that writes marks, calls it, and reports a single change.
     """
 
-    #: There are other steps.
+    #: The steps have changed.
     changed = Signal()
 
     def __init__(self, unfinished: UnfinishedShape, write: Callable[[Callable[[], None]], None]) -> None:
@@ -65,32 +65,32 @@ class MarkHistory(QObject):
 
     @property
     def undo_name(self) -> str | None:
-        """What undo would revert; None where there are no marks."""
+        """Name of the step that undo would revert; None if there are no marks."""
         if self._unfinished.layer is not None:
             return "corner"
         return self._done[-1].name if self._done else None
 
     @property
     def redo_name(self) -> str | None:
-        """What redo would repeat."""
+        """Name of the step that redo would repeat; None if there is none."""
         if self._unfinished.can_redo:
             return "corner"
         return self._undone[-1].name if self._undone else None
 
     def add(self, step: MarkStep) -> None:
-        """Add a step that was done; steps undone before it cannot be redone any more."""
+        """Add a step that was done; steps that were undone before can no longer be redone."""
         self._undone.clear()
         self._done.append(step)
         self.changed.emit()
 
     def clear(self) -> None:
-        """Forget all steps: the marks were accepted or cleared."""
+        """Forget all steps, because the marks were accepted or cleared."""
         self._done.clear()
         self._undone.clear()
         self.changed.emit()
 
     def undo(self) -> str:
-        """Revert the last step and return what was undone, in words."""
+        """Revert the last step and return a message about it."""
         if self._unfinished.layer is not None:
             return self._unfinished.undo()
         step = self._done.pop()
@@ -99,7 +99,7 @@ class MarkHistory(QObject):
         return step.undone.format(where=step.where())
 
     def redo(self) -> str:
-        """Repeat the step that was undone last and return what was done, in words."""
+        """Repeat the step that was undone last and return a message about it."""
         if self._unfinished.can_redo:
             return self._unfinished.redo()
         step = self._undone.pop()
@@ -109,7 +109,7 @@ class MarkHistory(QObject):
 
 
 class LayerMarks:
-    """The marks of a Points or Shapes layer; the difference between two moments is a step."""
+    """The marks of a Points or Shapes layer; the difference between two states is a step."""
 
     def __init__(self, layer: Points | Shapes, where: Callable[[Any, Any], str]) -> None:
         self._layer = layer
@@ -117,11 +117,11 @@ class LayerMarks:
         self._known = self._read()
 
     def forget(self) -> None:
-        """Begin with the marks that are there now."""
+        """Take the current marks as the new starting state."""
         self._known = self._read()
 
     def step(self) -> MarkStep | None:
-        """Return what has changed since the last step; None where nothing has."""
+        """Return the changes since the last step as a new step; None if nothing has changed."""
         before = self._known
         after = self._known = self._read()
         if before.same(after):
@@ -180,7 +180,7 @@ class LayerMarks:
 
 @dataclass(frozen=True, eq=False)
 class _Marks:
-    """Marks at one moment: places, kinds, and attributes of the layer that belong to them."""
+    """The state of all marks: places, kinds, and the layer attributes that belong to them."""
 
     places: list[Any]
     kinds: list[str]
@@ -199,34 +199,34 @@ class _Marks:
 class PromptSteps(QObject):
     """Undo and redo of the form *Prompt*: marks first, then objects."""
 
-    #: Steps were added, undone or redone; in words, or empty.
+    #: Steps were added, undone or redone; a message, or empty.
     changed = Signal(str)
 
     def __init__(self) -> None:
         super().__init__()
         self._marks: MarkHistory | None = None
         self._objects: LabelsHistory | None = None
-        #: Which of the two was undone, in this order.
+        #: The histories, marks or objects, in which a step was undone; the latest is last.
         self._undone: list[Any] = []
 
     @property
     def undo_name(self) -> str | None:
-        """What undo would revert."""
+        """Name of the step that undo would revert; None if there is none."""
         return next((steps.undo_name for steps in self._both if steps.undo_name is not None), None)
 
     @property
     def redo_name(self) -> str | None:
-        """What redo would repeat."""
+        """Name of the step that redo would repeat; None if there is none."""
         steps = self._next_to_redo()
         return None if steps is None else steps.redo_name
 
     @property
     def objects(self) -> LabelsHistory | None:
-        """The history of the objects."""
+        """The history of the objects; None if there are no objects."""
         return self._objects
 
     def use_marks(self, marks: MarkHistory | None) -> None:
-        """Undo the marks of another session, or of none."""
+        """Undo the marks of another session; None for no session."""
         if self._marks is not None:
             self._marks.changed.disconnect(self._report)
         self._marks = marks
@@ -235,7 +235,7 @@ class PromptSteps(QObject):
         self._report()
 
     def use_objects(self, objects: LabelsHistory | None) -> None:
-        """Undo the objects of another layer, or of none."""
+        """Undo the objects of another layer; None for no layer."""
         if objects is self._objects:
             return
         if self._objects is not None:
@@ -246,7 +246,7 @@ class PromptSteps(QObject):
         self._report()
 
     def undo(self) -> None:
-        """Revert the last mark; without marks, the last step of the objects."""
+        """Revert the last mark; if there are no marks, revert the last step of the objects."""
         steps = next((steps for steps in self._both if steps.undo_name is not None), None)
         if steps is None:
             self._report("Nothing to undo.")
@@ -255,7 +255,7 @@ class PromptSteps(QObject):
         self._take(steps.undo())
 
     def redo(self) -> None:
-        """Repeat what was undone last."""
+        """Repeat the step that was undone last."""
         steps = self._next_to_redo()
         if steps is None:
             self._report("Nothing to redo.")
@@ -275,7 +275,7 @@ class PromptSteps(QObject):
         return self._undone[-1] if self._undone else next(iter(possible), None)
 
     def _take(self, words: str | None) -> None:
-        # A history of labels reports its words by itself.
+        # A `LabelsHistory` emits its own messages.
         if words is not None:
             self._report(words)
 

@@ -27,7 +27,7 @@ _OUTLINE = 2
 
 
 class MaskPreview:
-    """A Labels layer that shows masks; nothing is read back from it.
+    """A Labels layer that displays masks; nothing is read from it.
 
     Parameters
     ----------
@@ -50,11 +50,11 @@ class MaskPreview:
         viewer.add_layer(self.layer)
 
     def show(self, masks: Sequence[Mask]) -> None:
-        """Show these masks, of any slices, and no others."""
+        """Show these masks, on any slices, instead of the previous ones."""
         self._show_masks(masks, _MASK)
 
     def show_outline(self, mask: Mask | None) -> None:
-        """Show the outline of the mask under the pointer, or nothing."""
+        """Show the outline of the mask under the pointer; None hides it."""
         self._show_masks([] if mask is None or not mask.crop.size else [_mask_outline(mask)], _OUTLINE)
 
     def _show_masks(self, masks: Sequence[Mask], value: int) -> None:
@@ -80,7 +80,7 @@ class MaskPreview:
 
 
 def _mask_outline(mask: Mask) -> Mask:
-    """Return the rim of a mask, as wide as is visible at the object's size."""
+    """Return the rim of a mask; its width grows with the object, so that it is visible."""
     from scipy import ndimage
 
     width = max(1, round(np.sqrt(mask.area) / 25))

@@ -1,4 +1,4 @@
-"""The right mouse button and Alt on a layer for scribbles: they paint the other sign than the one that is set."""
+"""The right mouse button and Alt on a scribble layer: they paint with the opposite sign."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _MODES = ("paint", "fill", "polygon")
 
 
 class OtherSign:
-    """Changes the selected label for one stroke, area or polygon, and then back.
+    """A temporary switch of the selected label, for one stroke, area or polygon.
 
-    napari has other uses for these: the right button draws a closed outline with the brush (since 0.8) and removes
-    corners of polygons, and Alt changes the size of the brush. They are switched off for this layer.
+    napari uses these inputs for other actions: the right button draws a closed outline with the brush (since 0.8) and
+    removes corners of polygons, and Alt changes the size of the brush. These actions are disabled for this layer.
     """
 
     def __init__(self, layer: Labels) -> None:
         self._layer = layer
-        #: The label to return to; None while it is the selected one.
+        #: The label to restore; None while the label is not switched.
         self._label: int | None = None
         self._adds_corner = False
         self._resize = getattr(layer, "brush_size_on_mouse_move", None)
@@ -41,7 +41,7 @@ class OtherSign:
         self._on_mode()
 
     def release(self) -> None:
-        """Disconnect from the layer; napari's own uses are back."""
+        """Disconnect from the layer and restore the label."""
         self._restore()
         layer = self._layer
         for callbacks, own in (
@@ -69,7 +69,7 @@ class OtherSign:
         if layer.mode == "polygon":
             yield from self._press_corner(event, other)
             return
-        # The release of the press before may have been lost.
+        # The release of the last mouse press may have been lost.
         self._restore()
         if not other:
             return
@@ -82,7 +82,7 @@ class OtherSign:
             self._restore()
 
     def _press_corner(self, event: Any, other: bool) -> Generator[None, None, None]:
-        """Let the first corner decide the sign of the polygon, and the right button add corners to its polygon."""
+        """Set the polygon's sign at its first corner, and let the right button add corners to a polygon it began."""
         polygon = _overlay(self._layer, "polygon")
         if polygon is None:
             return
@@ -99,18 +99,18 @@ class OtherSign:
             yield
         finally:
             self._adds_corner = False
-        # napari has removed a corner by now.
+        # By now napari has removed a corner, so write all corners again.
         polygon.points = [*corners[:-1], place.tolist(), (place + 1e-3).tolist()]
 
     def _on_double_click(self, layer: Labels, event: Any) -> None:
-        """Finish a polygon of the right button."""
+        """Finish a polygon that is drawn with the right button."""
         polygon = _overlay(layer, "polygon")
         if layer.mode == "polygon" and event.button == _RIGHT and self._label is not None and polygon is not None:
             polygon.points = polygon.points[:-1]
             polygon.add_polygon_to_labels(layer)
 
     def _on_move(self, layer: Labels, _event: Any) -> None:
-        # Without a button: the release was lost, for example outside the canvas.
+        # A move without a pressed button: the release was lost, for example outside the canvas.
         if layer.mode != "polygon":
             self._restore()
 
@@ -131,5 +131,5 @@ class OtherSign:
 
 
 def _overlay(layer: Labels, name: str) -> Any:
-    """Return one of napari's overlays of a layer; None where this version has none of that name."""
+    """Return a named napari overlay of a layer; None if this napari version has none of that name."""
     return layer._overlays.get(name)

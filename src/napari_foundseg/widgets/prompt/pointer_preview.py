@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PointerPreview"]
 
-#: Milliseconds from a move of the pointer to the next question.
+#: Milliseconds from a move of the pointer to the next run.
 _PAUSE = 40
 #: Seconds within which a model must answer for the preview to be on by default.
 _QUICK = 0.1
@@ -31,10 +31,10 @@ _TEXT = "Preview under the pointer"
 
 
 class PointerPreview(QWidget):
-    """A check box, and while it is checked the outline of the mask that a click at the pointer would give.
+    """A check box; while it is checked, the mask that a click at the pointer would give is outlined.
 
-    Unless the user decides, it is on if one of the model's last three answers took less than 100 ms. The model gets one
-    position at a time; after its answer, the newest position of the pointer is next.
+    Unless the user decides, it is on if at least one of the model's last three answers took less than 100 ms. The
+    model computes one position at a time; after its answer, it gets the newest position of the pointer.
     """
 
     def __init__(self) -> None:
@@ -47,10 +47,10 @@ class PointerPreview(QWidget):
         self._follower.done.connect(self._show_answer)
         self._follower.failed.connect(self._not_answered)
         self._follower.cancelled.connect(self._not_answered)
-        #: The mask that is outlined, and what it is accepted as.
+        #: The mask that is outlined, and its role when it is accepted.
         self.guess: tuple[Mask, Role] | None = None
         self._role: Role | None = None
-        #: Where the pointer was last, and whether Alt was held.
+        #: The last position of the pointer, and whether Alt was held.
         self._position: tuple[Any, bool] | None = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -76,15 +76,15 @@ class PointerPreview(QWidget):
         make: Callable[[Any, bool], tuple[Run, Role] | None],
         show: Callable[[Mask | None], None],
     ) -> None:
-        """Follow the pointer while a layer of points is active.
+        """Follow the pointer while a Points layer is active.
 
         Parameters
         ----------
         make : callable
-            Takes a position in the world and whether Alt is held; returns the run and what its mask is accepted as,
-            or None where there is nothing to show.
+            Takes a position in world coordinates and whether Alt is held. Returns the run and the role of its mask,
+            or None if there is nothing to show.
         show : callable
-            Shows the outline of a mask, or nothing.
+            Shows the outline of a mask; None hides it.
         """
         self._viewer = viewer
         self._points = points
@@ -104,7 +104,7 @@ class PointerPreview(QWidget):
         self._viewer = self._points = None
 
     def stop(self) -> None:
-        """Ignore the run under way and hide the outline; the next move starts again.
+        """Ignore the current run and hide the outline; the next move starts again.
 
         The run is not cancelled: its encoding is useful for the click, and a worker that is slow to stop would be
         replaced.
@@ -116,7 +116,7 @@ class PointerPreview(QWidget):
             self._outline(None)
 
     def forget(self) -> None:
-        """Discard the measured times: another model is chosen."""
+        """Discard the measured times, because another model was chosen."""
         self._times.clear()
         self._update_state()
 

@@ -34,7 +34,7 @@ from napari_foundseg.widgets.runs.run import Run
 
 __all__ = ["PromptWidget"]
 
-#: Pixels of the model's window for one of the image below which the form says that the object was seen shrunk.
+#: Scale, in model pixels per image pixel, below which the form says that the model saw the object shrunk.
 _SHRUNK = 0.75
 
 
@@ -51,7 +51,7 @@ class PromptWidget(TaskForm):
         self._known: ImageOnLayer | None = None
         self._frame = FrameHold()
         self._slow = False
-        #: Whether the chosen model has answered: until then it is loading.
+        #: Whether the chosen model has answered; before that, it is loading.
         self._model_loaded = False
         self.build()
         self.candidates.offer([])
@@ -78,7 +78,7 @@ class PromptWidget(TaskForm):
     def chosen_target(self) -> ImageOnLayer:
         """Return the chosen image: the same object as long as nothing about it changes.
 
-        So percentiles and hashes are not computed again for each click.
+        This avoids computing percentiles and hashes again for each click.
         """
         target = super().chosen_target()
         known = self._known
@@ -87,14 +87,14 @@ class PromptWidget(TaskForm):
         return known
 
     def input_rows(self) -> list[QWidget]:
-        """Return the controls of the marks."""
+        """Return the controls of the marks and of the preview under the pointer."""
         self.marking = MarkControls(self.viewer)
         self.pointer = PointerPreview()
         self.makes = self.marking.makes
         return [self.marking, self.pointer]
 
     def result_rows(self) -> list[QWidget]:
-        """Return the candidates, the controls for accepting, and the encoding in advance."""
+        """Return the candidates, the controls for accepting, and the controls for encoding in advance."""
         self.candidates = Candidates()
         self.acceptance = Acceptance(self.viewer, self.chosen_target)
         self.accept_button = self.acceptance.accept_button
@@ -104,7 +104,7 @@ class PromptWidget(TaskForm):
         return [self.candidates, self.acceptance, self.encoding]
 
     def inputs(self, target: ImageOnLayer) -> Inputs:
-        """Return the prompts of the current slice, at least one."""
+        """Return the prompts of the current slice; raise a PromptError if there are none."""
         if self.session is None:
             raise PromptError(f"There is no prompt. Press {self.run_text!r}, then click on an object.")
         self._check_view()
@@ -120,11 +120,11 @@ class PromptWidget(TaskForm):
         return self.task.inputs.parse({"prompts": tuple(prompts)})
 
     def coarsest_pixel(self, target: ImageOnLayer) -> float:
-        """Decide by the zoom."""
+        """Return the width of a screen pixel, in image pixels, so that the zoom decides the level."""
         return view_pixel(self.viewer, target.layer)
 
     def show_result(self, target: ImageOnLayer, run: Run, segmentation: Segmentation, seconds: float) -> str:
-        """Show the masks in the preview layer; return size and score."""
+        """Show the masks in the preview layer; return their size, score and scale in words."""
         if self.session is None or target.layer is not self.session.layer:
             return ""
         self._model_loaded = True
@@ -137,7 +137,7 @@ class PromptWidget(TaskForm):
         return self.candidates.in_words() + _scale_in_words(segmentation.provenance)
 
     def accept(self) -> None:
-        """Write the shown masks into the layer of objects and remove the prompts."""
+        """Write the shown masks into the layer of objects and remove the marks."""
         masks = self.candidates.masks
         if masks:
             self._write(masks)
@@ -145,7 +145,7 @@ class PromptWidget(TaskForm):
             self.messages["inputs"].say(self._why_no_mask())
 
     def accept_shown(self) -> None:
-        """Accept the shown masks; where there are no marks, the one that is outlined under the pointer."""
+        """Accept the shown masks; if there are no marks, accept the mask that is outlined under the pointer."""
         guess = self.pointer.guess
         if guess is None or self.session is None or not self.session.empty:
             self.accept()
@@ -174,7 +174,7 @@ class PromptWidget(TaskForm):
         return f"{reason}. Accept the mask when it is shown."
 
     def clear(self) -> None:
-        """Remove the prompts and the preview; the session goes on."""
+        """Remove the marks and the preview; the session continues."""
         if self.session is not None:
             self.session.clear()
         self.pointer.stop()
@@ -182,7 +182,7 @@ class PromptWidget(TaskForm):
         self._clear_messages()
 
     def unfinished(self) -> str:
-        """Return nothing: a mask is there at once, and costs one click."""
+        """Return an empty text: a lost mask can be computed again with a single click."""
         return ""
 
     def release(self) -> None:
@@ -204,18 +204,18 @@ class PromptWidget(TaskForm):
         super()._change_model()
 
     def update_estimate(self) -> None:
-        """Show nothing: a mask takes milliseconds."""
+        """Show no estimate, because a mask takes milliseconds."""
 
     def _show_busy(self) -> None:
-        """Leave the controls enabled: the next prompt may come while a mask is computed."""
+        """Leave the controls enabled, since the next prompt may come while a mask is computed."""
         set_usable(self.cancel_button, "")
 
     def why_not_usable(self) -> str:
-        """Return why pointing cannot begin; it can always be stopped."""
+        """Return the reason why pointing cannot begin; stopping is always possible."""
         return "" if self.session is not None else super().why_not_usable()
 
     def show_usability(self) -> None:
-        """Enable the controls that can act."""
+        """Enable the controls that can be used now."""
         super().show_usability()
         set_usable(self.run_button, self.why_not_usable())
         pointing = "" if self.session is not None else f"Press {self.run_text!r} first."
@@ -254,7 +254,7 @@ class PromptWidget(TaskForm):
         self.session.bind(
             {
                 "C": self.accept_shown,
-                # While Alt is held for the preview of a mark with the other sign.
+                # Alt may be held, to preview a mark with the opposite sign.
                 "Alt-C": self.accept_shown,
                 "N": self.candidates.next,
                 "Shift-C": self.clear,
@@ -272,7 +272,7 @@ class PromptWidget(TaskForm):
             raise PromptError("Prompts need the 2-D view. Press the 2D/3D button below the layer list first.")
 
     def _connect_pixels(self, session: PromptLayers, on: bool) -> None:
-        """Connect to changes of the pixels of the session's image, or disconnect."""
+        """Follow changes of the pixels of the session's image, or stop following them."""
         for emitter in (session.layer.events.data, session.layer.events.set_data):
             emitter.connect(self._forget_image) if on else emitter.disconnect(self)
 
@@ -282,7 +282,7 @@ class PromptWidget(TaskForm):
     def _stop_session(self, why: str) -> None:
         gone = self.session is not None and self.session.layer not in self.viewer.layers
         if gone and assigned_objects(self.image.layer) is not None:
-            # The worklist has opened another image: the session continues there.
+            # The worklist has opened another image, so the session continues there.
             self._toggle_session(True)
             return
         self.run_button.setChecked(False)
@@ -303,7 +303,10 @@ class PromptWidget(TaskForm):
             session.remove()
 
     def _drop_masks(self, cancel: bool = False) -> None:
-        """Show no masks; a run for earlier prompts is ignored, but goes on unless cancelled: its encoding is kept."""
+        """Hide all masks and ignore the current run.
+
+        Unless `cancel` is true, the run continues in the background, because its encoding is kept for later prompts.
+        """
         if cancel:
             self.cancel()
         elif self._follower.drop() is not None:
@@ -334,10 +337,10 @@ class PromptWidget(TaskForm):
         if not prompts:
             self._drop_masks()
             return
-        # With a slow model the point is drawn at once.
+        # With a slow model, the point is drawn at once instead of together with its mask.
         if not self._slow:
             self._frame.hold(self.window())
-        # A key of this form: clicks in another viewer do not replace these.
+        # The key is unique to this form, so that clicks in another viewer do not replace these runs.
         self.run(replace=f"prompt {id(self)}")
         if self.current is None:
             self._frame.draw()
@@ -352,7 +355,7 @@ class PromptWidget(TaskForm):
             self._prompts_changed()
 
     def _pointer_run(self, position: Any, alt: bool) -> tuple[Run, Role] | None:
-        """Return the run for a click at the pointer; None while there are prompts, or where it is not possible."""
+        """Return the run for a click at the pointer; None while there are marks or if a click is not possible."""
         session = self.session
         if session is None or not session.empty or self.current is not None or self.viewer.dims.ndisplay != 2:
             return None
@@ -386,7 +389,7 @@ class PromptWidget(TaskForm):
             self.fail(error)
 
     def _session_target(self) -> ImageOnLayer | None:
-        """Return the image as it is now, on the layer of the session; None, with a message, where it is unusable."""
+        """Return the session's layer with its current image; show a message and return None if that is unusable."""
         if self.session is None:
             return None
         try:
@@ -413,7 +416,7 @@ class PromptWidget(TaskForm):
             self.session.each = text == EACH
 
     def image_changed(self) -> None:
-        """Show which layer the masks of the chosen image are accepted into."""
+        """Show the layer into which the masks of the chosen image are accepted."""
         super().image_changed()
         self.pointer.stop()
         if self.image.layer is not None and self.session is None:
@@ -427,7 +430,7 @@ class PromptWidget(TaskForm):
 
 
 def _scale_in_words(provenance: Mapping[str, Any]) -> str:
-    """Say at which size a single object was seen, where it was shrunk for the model; else return nothing."""
+    """Return the scale at which the model saw a single object, if it was shrunk; else an empty text."""
     scales = provenance.get("scales", ())
     if len(scales) != 1 or scales[0] > _SHRUNK:
         return ""

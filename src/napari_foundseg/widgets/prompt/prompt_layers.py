@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PromptLayers", "Tool"]
 
-#: A tool to mark objects with.
+#: A tool for marking objects.
 Tool = Literal["points", "shapes", "brush"]
 
 #: The number of the right mouse button.
@@ -40,16 +40,17 @@ _DONE = {"added", "removed", "changed"}
 
 
 class PromptLayers:
-    """A Points and a Shapes layer over an image, a preview, and on demand a Labels layer for scribbles.
+    """A Points and a Shapes layer over an image, a preview and, on demand, a Labels layer for scribbles.
 
     Parameters
     ----------
     viewer : ViewerModel
         The viewer; the layers are added to it.
     changed : callable
-        Called without arguments when a prompt was added, moved or removed, or the image has other pixels.
+        Called without arguments when a prompt was added, moved or removed, or when the image's pixels have changed.
     ended : callable
-        Gets in words why the session has to end: a layer was removed, or the image has another shape.
+        Called with the reason, as text, when the session has to end: a layer was removed, or the image has
+        another shape.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class PromptLayers:
         self._target = target
         self._changed = changed
         self._ended = ended
-        # Only after napari has finished, for example with removing several layers.
+        # Check only after napari has finished, for example with removing several layers.
         self._soon = QTimer()
         self._soon.setSingleShot(True)
         self._soon.timeout.connect(self._check_session)
@@ -69,12 +70,12 @@ class PromptLayers:
         self._quiet = False
         self._positive = True
         self._scribble: ScribbleLayer | None = None
-        #: Whether each point is an object of its own.
+        #: Whether each point is a separate object.
         self.each = False
         #: Undo and redo of the marks of all layers.
         self.history = MarkHistory(UnfinishedShape(lambda: self.layers), self._write_marks)
         self.preview = MaskPreview(viewer, target)
-        # napari is slow with the first layer of a type: for three at once the window would freeze.
+        # napari is slow with the first layer of each type: adding three at once would freeze the window.
         draw_once()
         transforms = target.overlay.transforms
         ndim = len(transforms["scale"])
@@ -112,7 +113,7 @@ class PromptLayers:
 
     @property
     def layers(self) -> list[Layer]:
-        """The layers of the session."""
+        """The layers with marks; the preview is not included."""
         painted = [] if self._scribble is None else [self._scribble.layer]
         return [self.points, self.boxes, *painted]
 
@@ -142,7 +143,7 @@ class PromptLayers:
 
     @property
     def scribble(self) -> ScribbleLayer:
-        """The layer to paint prompts on, made on demand: every layer slows down drawing."""
+        """The layer for painted prompts, created on demand because every layer slows down drawing."""
         if self._scribble is None or self._scribble.layer not in self._viewer.layers:
             active = self._viewer.layers.selection.active
             self._scribble = ScribbleLayer(self._viewer, self._target, self._on_stroke, self.history)
@@ -152,13 +153,13 @@ class PromptLayers:
         return self._scribble
 
     def prompts(self, target: ImageOnLayer, index: tuple[int, ...]) -> list[Prompt]:
-        """Return the prompts of a slice, in data pixels of the image as it is now."""
+        """Return the prompts on a slice, in data pixels of the current image."""
         there = self._scribble is not None and self._scribble.layer in self._viewer.layers
         scribbles = self._scribble.scribbles if self._scribble is not None and there else None
         return prompts_from_layers(self.points, self.boxes, target, index, self.each, scribbles)
 
     def clear(self) -> None:
-        """Remove all prompts; the layers and tools stay."""
+        """Remove all marks; the layers and tools stay."""
         self._quiet = True
         self.points.data = np.empty((0, self.points.ndim))
         self.boxes.data = []
@@ -176,7 +177,7 @@ class PromptLayers:
         Parameters
         ----------
         keys : dict of str to callable
-            A function for each key. Keys that were bound before and are not named are unbound.
+            A function for each key. Keys that were bound before and are missing here are unbound.
         """
         for layer in self.layers:
             unbind_keys(layer, set(self._keys) - set(keys))
@@ -204,7 +205,7 @@ class PromptLayers:
                 self._viewer.layers.remove(layer)
 
     def _write_marks(self, write: Callable[[], None]) -> None:
-        """Call a function that writes marks, as one change."""
+        """Call a function that writes marks, and report a single change."""
         self._quiet = True
         try:
             write()
@@ -213,10 +214,10 @@ class PromptLayers:
         self._changed()
 
     def _set_polarity(self, points: Points, event: Any) -> Generator[None, None, None]:
-        """Set the sign before napari adds the point: Alt or the right button inverts it."""
+        """Set the sign before napari adds the point; Alt or the right button inverts it."""
         positive = self.positive != ("Alt" in event.modifiers or event.button == _RIGHT)
         points.feature_defaults = {POLARITY: "positive" if positive else "negative"}
-        # A symbol of its own too, for users who cannot distinguish the colours.
+        # Each sign also has its own symbol, for users who cannot distinguish the colours.
         with points.block_update_properties():
             points.current_symbol = "disc" if positive else "diamond"
         yield
@@ -229,7 +230,7 @@ class PromptLayers:
         self._soon.start()
 
     def _check_session(self) -> None:
-        """End the session if it is impossible to continue; otherwise report a change."""
+        """End the session if it cannot continue; otherwise report a change."""
         needed = [self.layer, self.preview.layer, self.points, self.boxes]
         if gone := [one.name for one in needed if one not in self._viewer.layers]:
             self._ended(f"{gone[0]!r} was removed")
@@ -251,7 +252,7 @@ class PromptLayers:
         self._changed()
 
     def _name_slice(self, layer: Layer, place: Any) -> str:
-        """Name the slice of a mark that the viewer does not show."""
+        """Return the name of the slice of a mark, if the viewer does not show that slice; else an empty text."""
         hidden = sorted(set(range(layer.ndim)) - set(displayed_axes(self._viewer, layer)))
         shown = layer.world_to_data(self._viewer.dims.point[-layer.ndim :])
         here, there = ([int(np.floor(at[axis] + 0.5)) for axis in hidden] for at in (shown, place))
@@ -263,5 +264,5 @@ def _shape(layer: Layer) -> tuple[int, ...]:
 
 
 def _mark_size(image: Image) -> float:
-    """Return a size of marks that is visible but does not cover small images."""
+    """Return a mark size that is visible but does not cover small images."""
     return max(0.1, min(1.0, min(image.plane_shape) / 256))

@@ -1,8 +1,8 @@
-"""Prompts from marks: which marks belong to which object.
+"""Prompts from marks: the rules that decide which marks belong to which object.
 
-A rectangle is a box, an ellipse or polygon is a rough mask, a line or path is a row of points on the object. Each
-rectangle, ellipse and polygon is an object of its own; a point or stroke belongs to the nearest of them. Without any,
-all points belong to one object, or each positive point is an object of its own, as the user chooses.
+A rectangle is a box, an ellipse or polygon is a rough mask, and a line or path is a row of points on the object. Each
+rectangle, ellipse and polygon is a separate object; a point or stroke belongs to the nearest of them. If there are
+none, the user chooses whether all points belong to one object or each positive point is a separate object.
 
 A painted stroke that is no wider than the brush is a row of points along its middle line; a wider area is a rough mask.
 Each colour is one object; the colour `NOT_IT` marks background.
@@ -32,7 +32,7 @@ __all__ = ["NOT_IT", "Scribbles", "prompts_from_layers"]
 #: The painted label that marks background.
 NOT_IT = 2
 
-#: Pixels between the points of a stroke.
+#: Distance in pixels between the points of a stroke.
 _STROKE_STEP = 8.0
 #: Greatest number of points of a stroke.
 _STROKE_POINTS = 12
@@ -40,16 +40,16 @@ _STROKE_POINTS = 12
 
 @dataclass(frozen=True)
 class Scribbles:
-    """Painted prompts.
+    """Painted prompts: a Labels layer, and how its labels become strokes and areas.
 
     Parameters
     ----------
     layer : napari.layers.Labels
-        Each label but `NOT_IT` is an object.
+        The painted layer; each label except `NOT_IT` is an object.
     brush : float
         Diameter in pixels of the widest brush that was used.
     areas : collection of int
-        Labels that are areas even if they are thin.
+        Labels that count as areas even if they are thin.
     """
 
     layer: Labels
@@ -59,7 +59,7 @@ class Scribbles:
 
 @dataclass
 class _Group:
-    """The marks of one object; `around` are corners of the shape or area that was drawn for it."""
+    """The marks of one object; `around` holds the corners of the shape or area that was drawn for it."""
 
     around: NDArray[np.float64] | None = None
     boxed: bool = False
@@ -68,7 +68,7 @@ class _Group:
     labels: list[int] = field(default_factory=list)
 
     def distance(self, point: NDArray[np.float64]) -> float:
-        """Return the distance of a point to the centre, relative to the size of the group: below 1 inside."""
+        """Return the distance of a point from the group's centre, relative to the group's size: below 1 is inside."""
         corners = np.array(self.points) if self.around is None else self.around
         low = corners.min(0)
         high = corners.max(0)
@@ -95,10 +95,11 @@ def prompts_from_layers(
     each: bool = False,
     scribbles: Scribbles | None = None,
 ) -> list[Prompt]:
-    """Return the prompts on one slice of an image, in its data pixels, with one coordinate for each axis of its labels.
+    """Return the prompts on one slice of an image.
 
-    Prompts of shapes come first, in the order of drawing, then painted ones by label. With `each`, every positive point
-    and stroke outside shapes is an object of its own.
+    Coordinates are data pixels, one for each axis of the image's labels. Prompts of shapes come first, in the order of
+    drawing, then painted ones by label. With `each`, every positive point and stroke outside shapes is a separate
+    object.
     """
     where, labels = points_on_slice(points, target, index)
     marks: list[_Mark] = [([point], label) for point, label in zip(where, labels, strict=True)]
@@ -112,7 +113,7 @@ def prompts_from_layers(
         painted, strokes = _painted_groups(scribbles, target, index)
         groups += painted
         marks += strokes
-    # Positive ones first: a negative point belongs to an existing object.
+    # Positive marks first, since a negative point belongs to an existing object.
     for own, label in sorted(marks, key=lambda mark: -mark[1]):
         group = _find_group(groups, own[len(own) // 2], label == 1 and each)
         group.points += own
@@ -121,7 +122,7 @@ def prompts_from_layers(
 
 
 def _find_group(groups: list[_Group], point: NDArray[np.float64], alone: bool) -> _Group:
-    """Return the group that a mark belongs to, or a new one."""
+    """Return the group to which a mark belongs, or a new group."""
     shaped = [group for group in groups if group.around is not None]
     nearest = min(shaped or groups, key=lambda group: group.distance(point), default=None)
     if nearest is None or (alone and not (nearest.around is not None and nearest.distance(point) <= 1)):
@@ -134,14 +135,14 @@ def _shape_group(kind: str, vertices: NDArray[np.float64], image: Image) -> _Gro
     if kind == "rectangle":
         return _Group(vertices, boxed=True)
     mask = _fill_outline(vertices, image)
-    # Smaller than a pixel: only its position counts.
+    # A shape smaller than a pixel counts only as a point.
     return _Group(vertices, mask=mask) if mask.any() else _Group(vertices, points=[vertices.mean(0)], labels=[1])
 
 
 def _painted_groups(
     scribbles: Scribbles, target: ImageOnLayer, index: tuple[int, ...]
 ) -> tuple[list[_Group], list[_Mark]]:
-    """Return the painted objects, and strokes that may belong to any object."""
+    """Return the painted objects, and the strokes that may belong to any object."""
     from scipy import ndimage
 
     found = labels_on_slice(scribbles.layer, target, index)
@@ -173,7 +174,7 @@ def _painted_groups(
 def _split_strokes(
     mask: NDArray[np.bool_], brush: float, whole: bool
 ) -> tuple[list[NDArray[np.float64]], NDArray[np.bool_] | None]:
-    """Separate the pixels of one colour into points along each stroke, and areas."""
+    """Split the pixels of one colour into points along each stroke, and areas."""
     from scipy import ndimage
 
     if whole:
@@ -192,7 +193,7 @@ def _split_strokes(
 
 
 def _to_label_axes(places: NDArray[np.float64], image: Image, index: tuple[int, ...]) -> NDArray[np.float64]:
-    """Return (N, 2) rows and columns of a slice with one coordinate for each axis of the labels."""
+    """Convert (N, 2) rows and columns on a slice to coordinates with one column for each axis of the labels."""
     fixed = dict(zip(image.slice_axes, index, strict=True))
     columns = {"Y": places[:, 0], "X": places[:, 1]} | {a: np.full(len(places), float(i)) for a, i in fixed.items()}
     return np.stack([columns[axis] for axis in image.label_axes], axis=1)
@@ -205,7 +206,7 @@ def _place_mask(crop: NDArray[np.bool_], corner: tuple[int, int], image: Image) 
 
 
 def _points_along(vertices: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-    """Return points along a stroke, evenly spaced."""
+    """Return evenly spaced points along a line or path."""
     lengths = np.linalg.norm(np.diff(vertices, axis=0), axis=1)
     at = np.concatenate([[0.0], np.cumsum(lengths)])
     count = int(np.clip(round(at[-1] / _STROKE_STEP) + 1, 2, _STROKE_POINTS))

@@ -36,7 +36,7 @@ _LARGEST = int(np.iinfo(np.uint8).max)
 class ScribbleLayer:
     """A Labels layer over an image for painted strokes and areas.
 
-    The right button and Alt paint the other sign than the one that is set, in every mode, for one stroke or polygon.
+    In every mode, the right button and Alt paint one stroke or polygon with the opposite sign.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class ScribbleLayer:
     changed : callable
         Called without arguments after each stroke.
     history : MarkHistory
-        Gets each stroke as a step.
+        Each stroke is added to it as a step.
     """
 
     def __init__(
@@ -54,12 +54,12 @@ class ScribbleLayer:
         self._changed = changed
         self._history = history
         self._quiet = False
-        # napari reports some strokes before it writes them.
+        # napari reports some strokes before it writes them, so `changed` is called later.
         self._soon = QTimer()
         self._soon.setSingleShot(True)
         self._soon.timeout.connect(changed)
         self._overlay = target.overlay
-        #: The widest brush and the largest label used so far; 0 while nothing is painted.
+        #: The widest brush and the largest label used so far; the label is 0 while nothing is painted.
         self._brush = 1.0
         self._largest = 0
         self._areas: set[int] = set()
@@ -78,7 +78,7 @@ class ScribbleLayer:
 
     @property
     def used(self) -> bool:
-        """Whether anything was painted since it was cleared."""
+        """Whether anything was painted since the last `clear`."""
         return self._largest > 0
 
     @property
@@ -87,7 +87,7 @@ class ScribbleLayer:
         return Scribbles(self.layer, self._brush, frozenset(self._areas))
 
     def set_sign(self, positive: bool) -> None:
-        """Set whether the brush marks the object or background."""
+        """Select whether the brush marks the object or background."""
         self.layer.selected_label = 1 if positive else NOT_IT
 
     def take(self, labels: Labels, label: int, target: ImageOnLayer, index: tuple[int, ...]) -> None:
@@ -125,13 +125,13 @@ class ScribbleLayer:
         self._soon.start()
 
     def clear(self) -> None:
-        """Remove everything that is painted."""
+        """Remove all painted marks."""
         self._soon.stop()
         if self._largest:
             self._brush = 1.0
             self._largest = 0
             self._areas.clear()
-            # A new array: searching a whole stack for painted pixels is slower.
+            # A new array is faster than searching a whole stack for painted pixels.
             self.layer.data = np.zeros(self._overlay.shape, np.uint8)
 
     def release(self) -> None:
@@ -154,7 +154,7 @@ class ScribbleLayer:
         self._soon.start()
 
     def _add_step(self, name: str, atoms: Iterable[Atom], before: tuple[float, int, set[int]]) -> None:
-        """Add what was painted to the history of marks."""
+        """Add painted pixels to the history of marks."""
         part = painted(self.layer.data, atoms)
         if part is None:
             return

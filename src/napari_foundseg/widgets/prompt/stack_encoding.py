@@ -1,4 +1,4 @@
-"""Encoding of a whole stack in advance."""
+"""Encoding all slices of a stack in advance."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _STOP = "Stop encoding"
 
 
 class StackEncoding(QWidget):
-    """Encodes slice by slice, so that a click waits for one slice at most.
+    """Buttons and progress for encoding slice by slice, so that a click has to wait for at most one slice.
 
     Parameters
     ----------

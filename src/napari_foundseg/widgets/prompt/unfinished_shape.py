@@ -1,4 +1,4 @@
-"""Corners of a polygon or line that is being drawn: napari has no undo for them."""
+"""Undo for the corners of an unfinished polygon or line, which napari lacks."""
 
 from __future__ import annotations
 
@@ -10,42 +10,42 @@ from napari.layers import Labels, Layer, Shapes
 
 __all__ = ["UnfinishedShape"]
 
-#: Modes of a Shapes layer.
+#: Modes of a Shapes layer in which a shape is drawn corner by corner.
 _DRAWN_BY_CORNERS = ("add_polygon", "add_polyline", "add_path")
 
 
 class UnfinishedShape:
-    """The polygon or line that is being drawn on one of some layers, if any.
+    """The polygon or line that is being drawn on one of the layers, if any.
 
     Parameters
     ----------
     layers : callable
-        Returns the layers.
+        Returns the layers on which shapes can be drawn.
     """
 
     def __init__(self, layers: Callable[[], list[Layer]]) -> None:
         self._layers = layers
-        #: Corners that were undone: their layer, how many corners were left, and the corner.
+        #: Corners that were undone: their layer, the number of corners that were left, and the corner.
         self._undone: list[tuple[Layer, int, Any]] = []
 
     @property
     def layer(self) -> Layer | None:
-        """The layer that something is being drawn on."""
+        """The layer on which a shape is being drawn; None if there is none."""
         return next((layer for layer in self._layers() if len(_corners(layer))), None)
 
     @property
     def can_redo(self) -> bool:
-        """Whether nothing was drawn since a corner was undone."""
+        """Whether a corner was undone and nothing was drawn since."""
         layer = self.layer
         if layer is None or not self._undone or self._undone[-1][:2] != (layer, len(_corners(layer))):
             self._undone.clear()
         return bool(self._undone)
 
     def undo(self) -> str:
-        """Remove the last corner, or the shape with its only one; return what was undone, in words."""
+        """Remove the last corner, or the whole shape if it has only one; return a message."""
         layer = self.layer
         assert layer is not None
-        # The last one is the pointer.
+        # The last entry is the position of the pointer.
         corners = _corners(layer)
         left = [*corners[:-2], corners[-1]]
         if len(left) == 1:
@@ -57,7 +57,7 @@ class UnfinishedShape:
         return "Corner removed"
 
     def redo(self) -> str:
-        """Put the corner back that was removed last; return what was done, in words."""
+        """Put the corner back that was removed last; return a message."""
         layer, _count, corner = self._undone.pop()
         corners = _corners(layer)
         _draw(layer, [*corners[:-1], corner, corners[-1]])
@@ -65,7 +65,7 @@ class UnfinishedShape:
 
 
 def _corners(layer: Any) -> Any:
-    """Return the corners of what is being drawn, the pointer last; nothing where nothing is."""
+    """Return the corners of the unfinished shape, with the pointer last; empty if none is being drawn."""
     if isinstance(layer, Labels):
         return list(_polygon(layer).points) if layer.mode == "polygon" else []
     if isinstance(layer, Shapes) and layer._is_creating and layer.mode in _DRAWN_BY_CORNERS:

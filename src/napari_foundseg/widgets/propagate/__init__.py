@@ -1,1 +1,1 @@
-"""The form Propagate."""
+"""The form *Propagate*."""

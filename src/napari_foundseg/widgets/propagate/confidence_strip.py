@@ -16,14 +16,14 @@ _HEIGHT = 40
 
 
 class ConfidenceStrip(QWidget):
-    """A bar for each slice, as high as the least confidence of its objects; a click jumps to the slice."""
+    """A bar for each slice, as high as the lowest confidence of its objects; a click jumps to the slice."""
 
     #: The slice that the user has clicked.
     chosen = Signal(int)
 
     def __init__(self) -> None:
         super().__init__()
-        #: The least confidence of each slice that is done, 0 to 1.
+        #: The lowest confidence in each slice that is done, 0 to 1.
         self.confidence: dict[int, float] = {}
         #: Slices that the user has marked.
         self.marked: set[int] = set()
@@ -39,7 +39,7 @@ class ConfidenceStrip(QWidget):
 
     @property
     def worst(self) -> int | None:
-        """The slice of the least confidence that is not marked; None where there is none."""
+        """The slice with the lowest confidence among those that are not marked; None if there is none."""
         known = {at: value for at, value in self.confidence.items() if at not in self.marked}
         return min(known, key=lambda at: (known[at], at)) if known else None
 
@@ -56,16 +56,16 @@ class ConfidenceStrip(QWidget):
         self.update()
 
     def slice_at(self, x: float) -> int:
-        """Return the slice of a place in the strip."""
+        """Return the slice at a horizontal position in the strip."""
         return max(0, min(self.count - 1, int(x * self.count / max(1, self.width()))))
 
     def mousePressEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
-        """Jump to the slice that was clicked."""
+        """Jump to the clicked slice."""
         if self.count:
             self.chosen.emit(self.slice_at(event.position().x()))
 
     def keyPressEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
-        """Jump to the slice before or after."""
+        """Jump to the previous or next slice."""
         step = {Qt.Key.Key_Left: -1, Qt.Key.Key_Right: 1}.get(event.key())
         if step is None or not self.count:
             super().keyPressEvent(event)

@@ -1,4 +1,4 @@
-"""Which objects are to be followed: points and boxes on any slices, and objects that are there already."""
+"""The objects to follow: points and boxes on any slices, and existing objects."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["ObjectMarks", "object_prompt"]
 
 
 def object_prompt(labels: Labels, target: ImageOnLayer, label: int, index: tuple[int, ...]) -> Prompt:
-    """Return an object of a Labels layer in one slice as a prompt that is kept as it is.
+    """Return an object of a Labels layer in one slice as a prompt; its mask is kept as it is.
 
     Raises
     ------
@@ -47,16 +47,16 @@ class ObjectMarks(QWidget):
 
     #: The marks have changed.
     changed = Signal()
-    #: The user wants the object that is chosen in the Labels layer.
+    #: The user wants to follow the object whose label is selected in the Labels layer.
     taken = Signal()
-    #: The user begins to mark objects.
+    #: The user starts to mark objects; the tool.
     started = Signal(str)
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
         self._viewer = viewer
         self.session: PromptLayers | None = None
-        #: Objects of the layer that are followed, as their prompts, by id.
+        #: Existing objects of the layer that are followed: their prompts, by id.
         self.kept: dict[int, list[Prompt]] = {}
         self.point_button = QPushButton("Points")
         self.box_button = QPushButton("Boxes")
@@ -82,7 +82,7 @@ class ObjectMarks(QWidget):
         self.show_count()
 
     def start(self, target: ImageOnLayer, tool: str) -> None:
-        """Add the layers to mark objects in, unless they are there, and activate a tool."""
+        """Add the layers for marks, unless they exist, and activate a tool."""
         if self.session is not None and self.session.layer is not target.layer:
             self.end()
         if self.session is None:
@@ -91,13 +91,13 @@ class ObjectMarks(QWidget):
         self.session.use("points" if tool == "points" else "shapes")
 
     def take(self, label: int, prompt: Prompt) -> None:
-        """Follow an object that is there already."""
+        """Follow an existing object."""
         others = [one for one in self.kept.get(label, []) if one.index != prompt.index]
         self.kept[label] = [*others, prompt]
         self._marks_changed()
 
     def prompts(self, target: ImageOnLayer, first_id: int) -> dict[int, list[Prompt]]:
-        """Return all marks by object; new objects get ids from `first_id`."""
+        """Return all marks by object; new objects get ids from `first_id` on."""
         found = {label: list(some) for label, some in self.kept.items()}
         session = self.session
         if session is not None and session.layer is target.layer:
@@ -107,21 +107,21 @@ class ObjectMarks(QWidget):
         return found
 
     def clear(self) -> None:
-        """Forget all marks."""
+        """Remove all marks; no object is removed."""
         self.kept = {}
         if self.session is not None:
             self.session.clear()
         self._marks_changed()
 
     def end(self) -> None:
-        """Remove the layers."""
+        """Remove the layers for marks."""
         session = self.session
         self.session = None
         if session is not None:
             session.remove()
 
     def show_count(self) -> None:
-        """Say how many objects are marked."""
+        """Show how many objects are marked."""
         session = self.session
         count = 0 if session is None else len(session.boxes.data) + sum(self._positive(session))
         said = [f"{count} marked" if count else "", f"taken: {', '.join(map(str, self.kept))}" if self.kept else ""]

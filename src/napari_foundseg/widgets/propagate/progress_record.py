@@ -1,4 +1,4 @@
-"""What propagation has done: marked slices, confidence by slice, and what is left to do."""
+"""Progress of a propagation: marked slices, confidence by slice, and the slices that remain."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class ProgressRecord:
     Parameters
     ----------
     axis : str
-        The axis that objects are followed along.
+        The axis along which objects are followed.
     slice_axes : str
-        All axes of slices.
+        All slice axes of the image.
     """
 
     def __init__(self, axis: str = "", slice_axes: str = "") -> None:
@@ -39,7 +39,7 @@ class ProgressRecord:
 
     @property
     def ids(self) -> set[int]:
-        """The objects."""
+        """The ids of the objects."""
         return set(self._marks)
 
     @property
@@ -49,7 +49,7 @@ class ProgressRecord:
 
     @property
     def confidence(self) -> dict[int, float]:
-        """The least confidence of each slice."""
+        """The lowest confidence in each slice."""
         least: dict[int, float] = {}
         for slices in self._found.values():
             for at, score in slices.items():
@@ -58,16 +58,16 @@ class ProgressRecord:
 
     @property
     def count(self) -> int:
-        """How many slices hold an object."""
+        """Number of slices that contain an object."""
         return len(self.confidence)
 
     def index(self, label: int, at: int) -> Index:
-        """Return the index of a slice in which an object is followed."""
+        """Return the full index of a slice in which an object is followed."""
         rest = self._rest[label]
         return (*rest[: self._at], at, *rest[self._at :])
 
     def note(self, inputs: Any, image: Image) -> None:
-        """Note the marks of a run."""
+        """Record the marks of a run."""
         for label, prompts in inputs.prompts.items():
             new: dict[Index, list[Prompt]] = {}
             for prompt in prompts:
@@ -80,7 +80,7 @@ class ProgressRecord:
             self.range = inputs.first, inputs.last
 
     def add(self, parts: Iterable[tuple[Index, Mapping[int, Mask]]]) -> None:
-        """Note slices that were done."""
+        """Record slices that are done."""
         for index, masks in parts:
             for label, mask in masks.items():
                 slices = self._found.setdefault(label, {})
@@ -90,9 +90,10 @@ class ProgressRecord:
                     slices.pop(index[self._at], None)
 
     def changed_by(self, label: int, index: Index) -> tuple[int, int]:
-        """Return the slices that a correction of an object changes: halfway to its next marked ones, or to where it is.
+        """Return the first and last slice that a correction of an object changes.
 
-        Between two marks each slice belongs to the nearer one; slices in which the object is not yet are tried too.
+        The range reaches halfway to the next marked slices, since each slice belongs to the nearer mark. Without a mark
+        on a side, it reaches to the end of the first run's range. Adjacent slices without the object are included, too.
         """
         at = index[self._at]
         self._rest.setdefault(label, (*index[: self._at], *index[self._at + 1 :]))
@@ -111,12 +112,12 @@ class ProgressRecord:
         return min(first, at), max(last, at)
 
     def corrected_prompts(self, label: int, index: Index, prompt: Prompt) -> list[Prompt]:
-        """Return all prompts of an object so far, with this one in the place of those of its slice."""
+        """Return all prompts of an object so far; this one replaces those of its slice."""
         known = {**self._prompts.get(label, {}), index: [prompt]}
         return [one for some in known.values() for one in some]
 
     def erase_missing(self, inputs: Any, writer: SliceWriter) -> None:
-        """Remove objects of a run from slices of its range in which it has not found them."""
+        """Remove a run's objects from slices of its range in which the run has not found them."""
         for label in inputs.prompts:
             slices = self._found.get(label, {})
             old = [
@@ -129,7 +130,7 @@ class ProgressRecord:
                 del slices[at]
 
     def gaps(self, inputs: Any, writer: SliceWriter) -> list[tuple[int, int, dict[int, list[Index]]]]:
-        """Return the ranges that a run has not done, each with the done slices at its ends by object."""
+        """Return the ranges that a run has not done, each with the finished slices at its ends, by object."""
         found: dict[tuple[int, int], dict[int, list[Index]]] = {}
         for label in inputs.prompts:
             done = sorted(
@@ -137,7 +138,7 @@ class ProgressRecord:
             )
             done = [at for at in done if inputs.first <= at <= inputs.last]
             if not done:
-                # Nothing of it is done: it is followed from its marks.
+                # None of its slices is done: it is followed from its marks.
                 continue
             ends = [(inputs.first, done[0]), *pairwise(done), (done[-1], inputs.last)]
             for first, last in ends:
@@ -147,7 +148,7 @@ class ProgressRecord:
         return [(first, last, marked) for (first, last), marked in found.items()]
 
     def words(self, seconds: float) -> str:
-        """Say how many objects are in how many slices, and how far each reaches."""
+        """Return a sentence with the numbers of objects and slices, and the range of each object."""
         found = {label: slices for label, slices in self._found.items() if slices}
         if not found:
             return "Nothing was found. Mark the object on a slice where it is clear, or lower the stop rules."

@@ -35,7 +35,7 @@ from napari_foundseg.widgets.runs.run_image import RunImage
 __all__ = ["PropagateWidget"]
 
 _NO_RESULT = "Nothing has been propagated yet."
-#: The method that finds an object in all slices at once, from all its prompts.
+#: The method that finds an object in all slices at once, from all of its prompts.
 _WHOLE = "volume"
 
 
@@ -52,7 +52,7 @@ class PropagateWidget(TaskForm):
         self._writer: SliceWriter | None = None
         self._target: ImageOnLayer | None = None
         self._record = ProgressRecord()
-        #: Runs that a pause has left to do.
+        #: The inputs of the runs that remain after a pause.
         self._left: list[Inputs] = []
         self._next_ids: dict[int, int] = {}
         self._paused = False
@@ -74,7 +74,7 @@ class PropagateWidget(TaskForm):
         self.strip.chosen.connect(self._jump_to)
 
     def input_rows(self) -> list[QWidget]:
-        """Return the marks, the layer to write into, axis and range."""
+        """Return the marks, the layer to write into, the axis and the range."""
         self.marks = ObjectMarks(self.viewer)
         self.range = SliceRange()
         self.into = LayerChoice(
@@ -106,7 +106,7 @@ class PropagateWidget(TaskForm):
         return [self.pause_button, self.strip, side_by_side(self.recompute_button, self.worst_button), self.edits]
 
     def image_changed(self) -> None:
-        """Offer the axes of another chosen image."""
+        """Offer the axes of the newly chosen image."""
         try:
             self.range.show_image(self.image.target().image)
         except FoundsegError:
@@ -159,7 +159,7 @@ class PropagateWidget(TaskForm):
         segmentation: Segmentation,
         seconds: float,
     ) -> str:
-        """Write what is left, and say how far the objects reach."""
+        """Write the slices that were not written yet, and describe how far the objects reach."""
         found = run.at_full_resolution(segmentation)
         if self._writer is not None and not self._can_write():
             return ""
@@ -188,7 +188,7 @@ class PropagateWidget(TaskForm):
         self.show_usability()
 
     def show_usability(self) -> None:
-        """Enable the controls that can act."""
+        """Enable the controls that can be used now."""
         super().show_usability()
         running = self.current is not None
         self.pause_button.setText("Resume" if self._paused else "Pause")
@@ -214,14 +214,14 @@ class PropagateWidget(TaskForm):
         return self.task.inputs.parse({"prompts": prompts, "axis": self.range.axis, "first": first, "last": last})
 
     def _begin(self, target: ImageOnLayer, history: LabelsHistory | None, name: str) -> None:
-        """Begin to write into a layer; without a history, into a new one that the first object adds."""
+        """Start to write into a layer; without a history, into a new layer that the first object adds."""
         self._target = target
         self._writer = None if history is None else SliceWriter(history, target.overlay, name)
         self.edits.follow(history)
         self.edits.setVisible(history is not None)
 
     def _submit(self, inputs: Inputs) -> None:
-        """Start a further run on the image of the last one."""
+        """Start another run on the image of the last one."""
         assert self._target is not None
         self._clear_messages()
         try:
@@ -261,7 +261,7 @@ class PropagateWidget(TaskForm):
         self._show_idle(f"Paused; {self._record.count} slices are done. Resume goes on with the others.")
 
     def _rest(self, run: Run) -> list[Inputs]:
-        """Return the runs that do what a run has not done."""
+        """Return the inputs of runs that do the remaining part of a run."""
         inputs: Any = run.request.inputs
         if self._writer is None:
             return [inputs]
@@ -280,7 +280,7 @@ class PropagateWidget(TaskForm):
         return object_prompt(self._writer.history.layer, self._target, label, index)
 
     def _recompute(self) -> None:
-        """Follow the object as it is now on this slice up to its next marked slices."""
+        """Follow the object, as it is on this slice now, up to its next marked slices."""
         writer = self._writer
         if self.offer_download(self._recompute) or writer is None or self._target is None or not self._can_write():
             return
@@ -310,7 +310,7 @@ class PropagateWidget(TaskForm):
         self._write(parts)
 
     def _write(self, parts: Any) -> None:
-        """Write slices; the first one with an object adds the layer, where a new one is wanted."""
+        """Write slices; if there is no layer yet, the first slice with an object adds it."""
         if self._writer is None and any(mask.area for _, masks in parts for mask in masks.values()):
             self._add_layer()
         if parts and self._writer is not None:
@@ -319,7 +319,7 @@ class PropagateWidget(TaskForm):
             self._show_strip()
 
     def _can_write(self) -> bool:
-        """Tell whether the layer can still be written; else say why not and end the run."""
+        """Tell whether the layer can still be written; otherwise show why not and end the run."""
         writer = self._writer
         if writer is None:
             return False
@@ -332,7 +332,7 @@ class PropagateWidget(TaskForm):
         return not why
 
     def _give_up(self, why: str) -> None:
-        """Forget the last propagation, whose layer cannot be written any more, and stop it where it is under way."""
+        """Forget the last propagation, since its layer cannot be written any more, and stop it if it is running."""
         stopped = self.current is not None or bool(self._left)
         self._writer = None
         self._left = []
@@ -407,7 +407,7 @@ class PropagateWidget(TaskForm):
             self.into.show_layer(labels)
 
     def _note_ids(self, labels: Labels) -> None:
-        """Keep the ids of the run's objects from later objects of the layer, even if they are undone."""
+        """Reserve the ids of the run's objects, so that later objects of the layer get others even after an undo."""
         self._next_ids[id(labels)] = max(self._record.ids, default=0) + 1
 
     def _hold(self, labels: Labels, target: ImageOnLayer) -> LabelsHistory:
@@ -416,7 +416,7 @@ class PropagateWidget(TaskForm):
         return self._held[labels]
 
     def _first_id(self, history: LabelsHistory) -> int:
-        """Return an id above every one that the layer has held since the form was opened."""
+        """Return an id above all that the layer has contained since the form was opened."""
         return max(history.free_id(), self._next_ids.get(id(history.layer), 1))
 
     def _layer_removed(self, event: Any) -> None:

@@ -1,4 +1,4 @@
-"""The axis to follow objects along, and the range of slices."""
+"""The axis along which objects are followed, and the range of slices."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NAMES = {"Z": "Z (slices)", "T": "T (time)", "Q": "Q"}
 
 
 class SliceRange(QWidget):
-    """A choice of the axis, where there are several, and of the first and the last slice."""
+    """A choice of the axis, if there are several, and of the first and last slice."""
 
     changed = Signal()
 
@@ -42,13 +42,13 @@ class SliceRange(QWidget):
 
     @property
     def axis(self) -> str | None:
-        """The chosen axis; None where there is none."""
+        """The chosen axis; None if the image has none."""
         chosen = self.axis_choice.currentData()
         return None if chosen is None else str(chosen)
 
     @property
     def count(self) -> int:
-        """How many slices the axis has."""
+        """Number of slices along the axis."""
         return self._lengths.get(self.axis or "", 0)
 
     def show_image(self, image: Image | None) -> None:
@@ -60,7 +60,7 @@ class SliceRange(QWidget):
         self._lengths = lengths
         self.axis_choice.blockSignals(True)
         self.axis_choice.clear()
-        # Z first: a film of stacks is followed through each stack, unless the user chooses time.
+        # Z comes first: a film of stacks is followed through each stack, unless the user chooses time.
         for axis in sorted(lengths, key="ZTQ".find):
             self.axis_choice.addItem(f"{_NAMES.get(axis, axis)}, {lengths[axis]}", axis)
         self.axis_choice.blockSignals(False)

@@ -1,4 +1,4 @@
-"""Writing slices into a Labels layer as they come, all as one undoable step."""
+"""Writing slices into a Labels layer as they arrive, all as one undoable step."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ Index = tuple[int, ...]
 
 
 class SliceWriter:
-    """Writes objects slice by slice; pixels of other objects stay theirs.
+    """Writes objects slice by slice; other objects keep their pixels.
 
     Parameters
     ----------
     history : LabelsHistory
-        Of the layer.
+        History of the layer.
     overlay : Overlay
-        Where the image is in the layer.
+        The position of the image in the layer.
     name : str
-        Of the step.
+        Name of the step.
     """
 
     def __init__(self, history: LabelsHistory, overlay: Overlay, name: str) -> None:
@@ -47,7 +47,7 @@ class SliceWriter:
         return tuple(self.history.layer.data.shape) == self._overlay.shape
 
     def write(self, parts: Iterable[tuple[Index, Mapping[int, Mask]]]) -> None:
-        """Write masks of slices by object; each object gets exactly its mask there, where no other object is."""
+        """Write masks by slice and object; each object gets exactly its mask there, except pixels of other objects."""
         latest: dict[Index, dict[int, Mask]] = {}
         for index, masks in parts:
             latest.setdefault(index, {}).update(masks)

@@ -1,1 +1,1 @@
-"""Qt tools without napari: threads, the event loop, drawing, clean-up."""
+"""Qt tools that do not depend on napari: threads, the event loop, drawing, clean-up."""

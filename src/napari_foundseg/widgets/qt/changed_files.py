@@ -1,4 +1,4 @@
-"""The question of a save onto a file that another window or program has written since it was opened."""
+"""The question before replacing a file that another window or program has changed since it was opened."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ Answer = Literal["replace", "elsewhere", "cancel"]
 
 
 def ask_about_change(parent: QWidget | None, error: ChangedError, *, elsewhere: bool = True) -> Answer:
-    """Ask whether to replace a file that changed meanwhile.
+    """Ask whether to replace a file that has changed meanwhile.
 
     Parameters
     ----------
     parent : QWidget or None
-        The widget below whose window the question belongs.
+        A widget in the window to which the question belongs.
     error : ChangedError
-        Says which file.
+        Names the file.
     elsewhere : bool
-        Whether *Save elsewhere…* is offered.
+        Whether to offer *Save elsewhere…*.
     """
     box = QMessageBox(parent)
     box.setIcon(QMessageBox.Icon.Warning)

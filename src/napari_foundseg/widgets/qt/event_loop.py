@@ -13,12 +13,12 @@ _INTERVAL = 5
 
 
 def draw_until(done: Callable[[], bool]) -> None:
-    """Let the window draw until something is done; clicks and keys are taken afterwards.
+    """Let the window draw until `done` returns true; clicks and keys are handled afterwards.
 
     Parameters
     ----------
     done : callable
-        Asked every few milliseconds.
+        Called every few milliseconds; returns whether to stop.
     """
     loop = QEventLoop()
     timer = QTimer()

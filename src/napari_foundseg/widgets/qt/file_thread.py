@@ -12,7 +12,7 @@ __all__ = ["FileThread"]
 
 
 class FileThread(QObject):
-    """A thread for files. When the program ends, running and waiting work is finished first."""
+    """A thread for file access; running and waiting work is finished before the program ends."""
 
     _done = Signal(object, object)
 
@@ -23,24 +23,24 @@ class FileThread(QObject):
         self._done.connect(self._hand_over)
 
     def ask(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
-        """Do some work in the thread, then something with its result in the window's.
+        """Run `work` in the thread, then call `then` with its result in the window's thread.
 
         Parameters
         ----------
         work : callable
-            Takes nothing.
+            Takes no arguments.
         then : callable
-            Takes what `work` returned, or the exception that it raised.
+            Takes the result of `work`, or the exception that it raised.
         """
         self._thread.submit(self._run_work, work, then)
 
     def finish(self, work: Callable[[], Any] | None = None) -> Any:
-        """Wait until all is done, and a last piece of work; what was to follow is left out.
+        """Wait until all work is done, including a last piece; no `then` is called any more.
 
         Parameters
         ----------
         work : callable, optional
-            Takes nothing; what it raises is raised here.
+            Takes no arguments; its exceptions are raised here.
         """
         self._over = True
         last = None if work is None else self._thread.submit(work)
@@ -48,7 +48,7 @@ class FileThread(QObject):
         return None if last is None else last.result()
 
     def leave(self) -> None:
-        """Hand nothing over any more, and wait for nothing; what is under way is done, what was to follow left out."""
+        """Call no `then` any more, and do not wait; work that was already requested still runs."""
         self._over = True
         self._thread.shutdown(wait=False)
 

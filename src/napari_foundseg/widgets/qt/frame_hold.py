@@ -1,4 +1,4 @@
-"""Draws a prompt and its mask in one frame, if the mask is computed quickly."""
+"""Drawing a prompt and its mask in the same frame, if the mask is computed quickly."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from qtpy.QtWidgets import QWidget
 
 __all__ = ["FrameHold"]
 
-#: Milliseconds for which the window may stand still unnoticed.
+#: Milliseconds for which the window may stop drawing without being noticed.
 HELD = 60
 
 
 class FrameHold(QObject):
-    """Delays the drawing of a window.
+    """A short delay of the drawing of a window.
 
-    Without a graphics card, a frame that shows only the new point takes the CPU from the model that decodes it, and
-    the mask takes 1.5 times as long. Any change of a widget redraws the whole window, so the whole window waits.
+    Without a graphics card, a frame that shows only the new point takes CPU time from the model, and the mask takes 1.5
+    times as long. Any change of a widget redraws the whole window, so the drawing of the whole window is delayed.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class FrameHold(QObject):
         self._timer.timeout.connect(self.draw)
 
     def hold(self, window: QWidget | None) -> None:
-        """Draw nothing until `draw` is called, or for 60 ms."""
+        """Draw nothing until `draw` is called, but at most for 60 ms."""
         if self._window is None and window is not None and window.updatesEnabled():
             self._window = ref(window)
             window.setUpdatesEnabled(False)
@@ -41,6 +41,6 @@ class FrameHold(QObject):
         held = self._window
         self._window = None
         if held is not None and (window := held()) is not None:
-            # Qt may have deleted it since.
+            # Qt may have deleted the window meanwhile.
             with suppress(RuntimeError):
                 window.setUpdatesEnabled(True)

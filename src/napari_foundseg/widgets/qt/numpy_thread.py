@@ -1,4 +1,4 @@
-"""NumPy work on results in a background thread of the window's process; only the latest request counts."""
+"""NumPy work in a background thread of the window's process; only the latest request counts."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy add
 
 __all__ = ["NumpyThread", "collections_short", "window_first"]
 
-#: Seconds after which a thread in Python lets the window go on: drawing asks for that at each call of OpenGL.
+#: Interpreter switch interval in seconds. It is short because drawing has to regain the lock at each OpenGL call.
 _TURN = 1e-4
 
 _pausing = threading.Lock()
-#: For each work under way, whether garbage is to be looked for afterwards, and the seconds of a turn.
+#: For each running work, whether to enable garbage collection afterwards, and the switch interval to restore.
 _paused: list[tuple[bool, float]] = []
 
 
@@ -30,7 +30,7 @@ def _shared_thread(name: str) -> ThreadPoolExecutor:
 
 @contextmanager
 def window_first() -> Iterator[None]:
-    """Let the window go on soon whenever it wants to, and Python not look for garbage, which stops it for a moment."""
+    """Give the window's thread priority: switch threads quickly, and pause garbage collection, which blocks it."""
     with _pausing:
         _paused.append((gc.isenabled(), sys.getswitchinterval()))
         gc.disable()
@@ -50,7 +50,10 @@ def window_first() -> Iterator[None]:
 
 @contextmanager
 def collections_short() -> Iterator[None]:
-    """Let napari not look through all objects when a layer leaves, 0.2 s: what is garbage is found later."""
+    """Make napari's garbage collection skip existing objects when a layer is removed, which saves 0.2 s.
+
+    Garbage among these objects is collected later.
+    """
     gc.freeze()
     try:
         yield
@@ -59,12 +62,12 @@ def collections_short() -> Iterator[None]:
 
 
 class NumpyThread(QObject):
-    """Runs the latest of many requests and drops the waiting ones before it.
+    """A background thread that runs the latest of several requests; waiting older requests are dropped.
 
     Parameters
     ----------
     thread : str
-        Of which thread: what may take long has one of its own.
+        Name of the thread, shared by all objects with this name. Work that may take long has its own thread.
     """
 
     done = Signal(int, object)
@@ -75,12 +78,12 @@ class NumpyThread(QObject):
         self.number = 0
 
     def ask(self, work: Callable[[], Any]) -> None:
-        """Do some work in the thread; its result comes with the signal `done`.
+        """Run `work` in the thread; its result is emitted with the signal `done`.
 
         Parameters
         ----------
         work : callable
-            Takes nothing; an exception is delivered in place of the result.
+            Takes no arguments; if it raises, the exception is emitted instead of a result.
         """
         self.number += 1
         _shared_thread(self._name).submit(self._run_work, self.number, work)

@@ -1,4 +1,4 @@
-"""Widgets that Qt destroys: `ReleaseOnDestroy`, clean-up when it does, and `is_alive`, whether it has."""
+"""Destroyed widgets: clean-up when Qt destroys a widget, and a check whether it has."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["ReleaseOnDestroy", "is_alive"]
 
 
 def is_alive(widget: QWidget) -> bool:
-    """Return whether Qt has not destroyed a widget yet: background work may end after its form was closed."""
+    """Return whether Qt has not yet destroyed a widget; background work may end after its form was closed."""
     return bool(isalive(widget))  # type: ignore[no-untyped-call]
 
 
@@ -21,7 +21,7 @@ class _Releasable(Protocol):
 
 
 class ReleaseOnDestroy:
-    """Calls `release()` of a widget once, when Qt destroys it."""
+    """A callback that calls a widget's `release()` once, when Qt destroys the widget."""
 
     def __init__(self, widget: _Releasable) -> None:
         self._widget: _Releasable | None = widget
@@ -35,6 +35,6 @@ class ReleaseOnDestroy:
         try:
             widget.release()
         except RuntimeError as error:
-            # When the application quits, Qt may have destroyed already what the widget is connected to.
+            # When the application quits, Qt may already have destroyed an object to which the widget is connected.
             if "deleted" not in str(error):
                 raise

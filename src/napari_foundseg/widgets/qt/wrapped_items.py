@@ -1,4 +1,4 @@
-"""Items of a list whose texts wrap: Qt's own way of drawing them cuts off ends that need a line more."""
+"""List items with wrapped texts: Qt's own drawing cuts off ends that need one more line."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _WRAPPED = int(Qt.TextFlag.TextWordWrap)
 
 
 class WrappedItems(QStyledItemDelegate):
-    """Measures and draws texts for the same width: that of the list."""
+    """A delegate that measures and draws texts for the same width, that of the list."""
 
     def __init__(self, view: QListView) -> None:
         super().__init__(view)
         self._view = view
-        # Without it a list is not laid out again when its width changes.
+        # Without word wrap, Qt does not lay out a list again when its width changes.
         view.setWordWrap(True)
         view.setResizeMode(QListView.ResizeMode.Adjust)
         view.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
 
     def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex) -> QSize:  # noqa: N802 - Qt's name
-        """Return the width of the list, and the height that the text has in it."""
+        """Return the width of the list, and the height of the text wrapped to that width."""
         viewport = self._view.viewport()
         width = 0 if viewport is None else viewport.width() - 2 * self._view.spacing()
         room = QRect(0, 0, max(1, width - 2 * _MARGIN), 100_000)
@@ -35,7 +35,7 @@ class WrappedItems(QStyledItemDelegate):
         return QSize(width, text.height() + 2)
 
     def paint(self, painter: QPainter | None, option: QStyleOptionViewItem, index: QModelIndex) -> None:
-        """Draw what the style draws without a text, then the text."""
+        """Draw the item without its text in the widget's style, then the wrapped text."""
         assert painter is not None
         shown = QStyleOptionViewItem(option)
         self.initStyleOption(shown, index)

@@ -1,1 +1,1 @@
-"""Runs in the engine: starting and following them, their duration, and export of the last one."""
+"""Runs in the engine: starting and following them, estimating their duration, and exporting the last one."""

@@ -1,4 +1,4 @@
-"""Information about the installation for bug reports."""
+"""Information on the installation for bug reports."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PACKAGES = (
 
 
 def diagnostics() -> str:
-    """Describe the installation and the engine, without pixels or file names of images."""
+    """Describe the installation and the engine, without pixels or names of images."""
     lines = {"system": platform.platform(), "python": platform.python_version()}
     lines["Qt"] = f"{qtpy.API_NAME} {qtpy.QT_VERSION}"
     lines |= {name: _package_version(name) for name in _PACKAGES}

@@ -1,4 +1,4 @@
-"""The last run of a form as Python, a command, or a recipe."""
+"""The last run of a form as Python, as a command, or as a recipe."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from napari_foundseg.widgets.saved.form_memory import recall, remember
 
 __all__ = ["RECIPES", "LastRun"]
 
-#: Filter of the file dialogs.
+#: File filter of the dialogs.
 RECIPES = "Recipes (*.yaml *.yml *.json)"
 
 
 class LastRun(QWidget):
     """Buttons that export the last run of a form."""
 
-    #: An export has succeeded; in words.
+    #: An export has succeeded; a message.
     said = Signal(str)
     #: An export has failed; the error.
     failed = Signal(object)
@@ -75,7 +75,7 @@ class LastRun(QWidget):
         self._enable_buttons()
 
     def ask_file(self, name: str) -> str:
-        """Ask where to save; empty if the user cancels."""
+        """Ask the user where to save; empty if the user cancels."""
         return QFileDialog.getSaveFileName(self, "Save as recipe", name, RECIPES)[0]
 
     def save_recipe(self) -> None:

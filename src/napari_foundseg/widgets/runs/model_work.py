@@ -1,4 +1,4 @@
-"""Downloads, checks and timings of models: in the engine's process, seen by all forms of the window."""
+"""Downloads, checks and timings of models: they run in the engine's process, and all forms of the window show them."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ if TYPE_CHECKING:
 __all__ = ["Kind", "ModelWork", "UnderWay", "model_work"]
 
 Kind = Literal["download", "verify", "remove", "remove part", "time", "token"]
-#: Kinds that only touch files: they are done on this computer, wherever models run.
+#: Kinds that only use files: they run on this computer, even if models run elsewhere.
 _OF_FILES = ("download", "verify", "remove", "remove part", "token")
 
 
 @dataclass(frozen=True)
 class UnderWay:
-    """What is done with a model at present.
+    """Work on a model that is in progress.
 
     Parameters
     ----------
     kind : str
-        What it is.
+        Kind of the work.
     share : float
-        How much is done, 0 to 1.
+        Share that is done, 0 to 1.
     words : str
-        The step in words.
+        The current step in words.
     stopping : bool
-        Whether it was asked to stop.
+        Whether the work was asked to stop.
     discard : bool
-        Whether the part of a download is deleted when it has stopped.
+        Whether the downloaded part is deleted after the download has stopped.
     """
 
     kind: Kind
@@ -50,11 +50,11 @@ class UnderWay:
 
 
 class ModelWork(QObject):
-    """What is under way with models, at most one thing with each."""
+    """All work on models in progress, at most one kind per model."""
 
-    #: Name of a model of which something began, went on or ended.
+    #: Work on a model started, progressed or ended; the model's name.
     changed = Signal(str)
-    #: Name, kind, and the result or the FoundsegError; `Cancelled` where it was stopped.
+    #: Name, kind, and the result or the FoundsegError; `Cancelled` if the work was stopped.
     ended = Signal(str, str, object)
 
     _reported = Signal(str, float, str)
@@ -68,15 +68,15 @@ class ModelWork(QObject):
         self._done.connect(self._end, Qt.ConnectionType.QueuedConnection)
 
     def of(self, name: str) -> UnderWay | None:
-        """Return what is under way with a model."""
+        """Return the work in progress on a model, or None."""
         return self._under_way.get(name)
 
     def names(self, kind: Kind) -> list[str]:
-        """Return the models with which something of a kind is under way."""
+        """Return the models with work of a kind in progress."""
         return [name for name, one in self._under_way.items() if one.kind == kind]
 
     def start(self, name: str, kind: Kind, argument: Any = None) -> None:
-        """Begin something with a model; nothing happens where something is under way with it already."""
+        """Start work on a model; nothing happens if there is already work in progress on it."""
         if name in self._under_way:
             return
         self._under_way[name] = UnderWay(kind)
@@ -94,7 +94,7 @@ class ModelWork(QObject):
             self._finish(name, error)
 
     def stop(self, name: str) -> None:
-        """Ask what is under way with a model to stop; of a download the part stays, and the next one goes on there."""
+        """Ask the work on a model to stop; the downloaded part is kept, and the next download continues from it."""
         if name in self._works:
             self._under_way[name] = replace(self._under_way[name], stopping=True, words="stopping")
             self._works[name].cancel()
@@ -122,7 +122,7 @@ class ModelWork(QObject):
         if ended is None:
             return
         if not isinstance(outcome, Cancelled) and ended.kind != "time":
-            # All open forms list what is here.
+            # All open forms list the installed models.
             catalogue_watch().check()
         self.changed.emit(name)
         self.ended.emit(name, ended.kind, outcome)
@@ -132,12 +132,12 @@ class ModelWork(QObject):
 
 @cache
 def model_work() -> ModelWork:
-    """Return the work of this window."""
+    """Return the window's work on models."""
     return ModelWork()
 
 
 def _function(kind: Kind) -> Stage:
-    # Not at the top: the engine's modules are imported in the background when the first form opens.
+    # Not at the top: the engine's modules are imported in a background thread when the first form opens.
     from napari_foundseg.engine import model_work as functions
 
     table: dict[str, Callable[[Any, Any], Any]] = {

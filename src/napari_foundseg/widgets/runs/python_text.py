@@ -13,7 +13,7 @@ __all__ = ["as_python"]
 
 
 def as_python(request: RunRequest, layer: str, layers: Mapping[str, str] | None = None) -> str:
-    """Return Python lines that give the same `Segmentation`, as ``seg``.
+    """Return Python lines that produce the same `Segmentation`, as ``seg``.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ def as_python(request: RunRequest, layer: str, layers: Mapping[str, str] | None 
     layer : str
         Name of the image's layer, for images that come from no file.
     layers : mapping of str to str, optional
-        Names of layers whose pixels are inputs, by input.
+        Names of the layers whose pixels are inputs, by the names of the inputs.
     """
     image = request.image
     level = request.level
@@ -52,6 +52,6 @@ def as_python(request: RunRequest, layer: str, layers: Mapping[str, str] | None 
 
 def _inputs(inputs: Inputs, layers: Mapping[str, str]) -> str:
     shown = inputs.python_arguments(without=layers)
-    # A layer may have axes of length 1 that the image has not.
+    # A layer may have axes of length 1 that the image does not have.
     shown |= {name: f"viewer.layers[{layer!r}].data.reshape(image.shape)" for name, layer in layers.items()}
     return f"{{{', '.join(f'{name!r}: {text}' for name, text in shown.items())}}}"

@@ -19,19 +19,19 @@ __all__ = ["Run"]
 class Run(QObject):
     """One run of a task.
 
-    The engine calls back on its own threads. Here its calls become signals, which Qt delivers in the window's thread to
-    receivers that are methods of Qt objects.
+    The engine calls back on its own threads. The calls are turned into signals here, which Qt delivers in the window's
+    thread to receivers that are methods of Qt objects.
 
     Parameters
     ----------
     request : RunRequest
-        In pixels of the image's finest level.
+        The request, in pixels of the image's finest level.
     replace : str, optional
-        Of waiting runs with the same key only the latest is done.
+        Of waiting runs with the same key, only the latest is run.
     """
 
     progressed = Signal(float, str)
-    #: An intermediate result of a fit, a dict.
+    #: An intermediate result of a run, a dict.
     shown = Signal(object)
     ended = Signal(object, object)
 
@@ -42,7 +42,7 @@ class Run(QObject):
         self._job: Job | None = None
 
     def start(self) -> None:
-        """Submit the run to the engine; return at once."""
+        """Submit the run to the engine; return immediately."""
         self._job = shared_engine().submit(
             self.request.at_level(), progress=self._report_progress, done=self._report_end, replace=self._replace
         )
@@ -53,7 +53,7 @@ class Run(QObject):
         return found if level is None else level.result(found)
 
     def cancel(self) -> None:
-        """Cancel the run; a late result is dropped."""
+        """Cancel the run; a late result is discarded."""
         if self._job is not None:
             self._job.cancel()
 

@@ -1,4 +1,4 @@
-"""`RunFollower`: starts a run and reports how it goes."""
+"""`RunFollower`: starts a run and reports its progress and end."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["RunFollower"]
 
 
 class RunFollower(QObject):
-    """Follows one run at a time. Signals of runs that it does not follow any more are ignored.
+    """Follows one run at a time; signals of runs that it no longer follows are ignored.
 
-    All signals are emitted in the window's thread; when a run ends, after `run` is None again.
+    All signals are emitted in the window's thread. Signals that report the end are emitted after `run` is None again.
     """
 
-    #: How much is done, 0 to 1, and the step in words.
+    #: Share that is done, 0 to 1, and the step in words.
     progressed = Signal(float, str)
-    #: An intermediate result of a fit, a dict.
+    #: An intermediate result of the run, a dict.
     shown = Signal(object)
     #: The run has succeeded: the `Run` and its `Segmentation`.
     done = Signal(object, object)
@@ -32,7 +32,7 @@ class RunFollower(QObject):
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        #: The run that is followed.
+        #: The run that is followed, or None.
         self.run: Run | None = None
         self._started = 0.0
 
@@ -42,7 +42,7 @@ class RunFollower(QObject):
         return time.perf_counter() - self._started
 
     def start(self, run: Run) -> None:
-        """Start a run and follow it instead of the one before, which is not cancelled.
+        """Start a run and follow it instead of the previous one, which is not cancelled.
 
         Raises
         ------
@@ -57,14 +57,14 @@ class RunFollower(QObject):
         run.start()
 
     def cancel(self) -> Run | None:
-        """Cancel the run and return it; none of its signals arrives any more."""
+        """Cancel the run and return it; none of its signals arrives afterwards."""
         run = self.drop()
         if run is not None:
             run.cancel()
         return run
 
     def drop(self) -> Run | None:
-        """Follow the run no more and return it; it goes on, and its late result is ignored."""
+        """Stop following the run and return it; it continues, and its result is ignored."""
         run = self.run
         self.run = None
         return run

@@ -1,4 +1,4 @@
-"""`RunImage`: the pixels that a run works on, and whether their layer still shows them."""
+"""`RunImage`: the pixels of a run, and whether their layer still shows them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["RunImage"]
 
 
 class RunImage:
-    """The image of a run as it is now.
+    """The image of a run, which can be compared with its layer's current pixels.
 
     Parameters
     ----------
@@ -30,11 +30,11 @@ class RunImage:
         self.target = target
         self._data = target.layer.data
         self._shape = _shape(target.layer)
-        # Lazy pixels are taken to be immutable; reading them may be slow.
+        # Lazy pixels are assumed to be immutable; reading them may be slow.
         self._fingerprint = target.image.fingerprint() if _in_memory(self._data) else ""
 
     def describe_change(self, viewer: ViewerModel) -> str:
-        """Say what has become of the layer since; empty where it shows the same pixels."""
+        """Describe how the layer has changed since the run; empty if it shows the same pixels."""
         layer = self.target.layer
         if layer not in viewer.layers:
             return f"{layer.name!r} was removed"

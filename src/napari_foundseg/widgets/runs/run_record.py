@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RunRecord", "forget_run", "inputs_folder", "latest_run", "set_latest_run"]
 
-#: The form holds its record, and goes with its viewer.
+#: A weak reference: the form keeps its record, and is deleted with its viewer.
 _latest: ref[RunRecord] | None = None
 
 
@@ -31,7 +31,7 @@ class RunRecord:
     layer : str
         Name of the image's layer.
     layers : mapping of str to str
-        Names of layers whose pixels are inputs, by input: what is copied names the layer.
+        Names of the layers whose pixels are inputs, by the names of the inputs; exported code uses them.
     """
 
     request: RunRequest
@@ -39,11 +39,11 @@ class RunRecord:
     layers: Mapping[str, str] = field(default_factory=dict)
 
     def as_python(self) -> str:
-        """Write the run as Python."""
+        """Return the run as Python code."""
         return as_python(self.request, self.layer, self.layers)
 
     def as_command(self) -> str:
-        """Write the run as a command; inputs that are too long for a line are in a file of `inputs_folder`.
+        """Return the run as a command; inputs that are too long for a line are in a file of `inputs_folder`.
 
         Raises
         ------
@@ -56,7 +56,7 @@ class RunRecord:
         return as_command(self.request, self.layer, self.layers, inputs_folder())
 
     def as_recipe(self, folder: Path) -> Recipe:
-        """Make a recipe that does the same to the same image; it reads the image's file.
+        """Return a recipe of the run for the image's file; paths inside `folder` are relative to it.
 
         Raises
         ------
@@ -81,23 +81,23 @@ class RunRecord:
 
 
 def inputs_folder() -> Path:
-    """Return the folder of long inputs of commands that were copied."""
+    """Return the folder for long inputs of copied commands."""
     return folders.data() / "commands"
 
 
 def latest_run() -> RunRecord | None:
-    """Return the last run of any open form; None where there was none."""
+    """Return the last run of any open form, or None."""
     return None if _latest is None else _latest()
 
 
 def set_latest_run(record: RunRecord) -> None:
-    """Make a record the one that `latest_run` returns, as long as its form is open."""
+    """Make a record the result of `latest_run`, as long as its form is open."""
     global _latest
     _latest = ref(record)
 
 
 def forget_run(record: RunRecord | None) -> None:
-    """Have `latest_run` return None if this was the latest: its form is being closed."""
+    """Make `latest_run` return None if this was the latest run, since its form is being closed."""
     global _latest
     if _latest is not None and _latest() is record:
         _latest = None

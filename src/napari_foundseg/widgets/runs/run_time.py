@@ -1,4 +1,4 @@
-"""How long a run will take, estimated from the speed of earlier runs, else as *Time it* has measured."""
+"""Estimate of a run's duration, from the speed of earlier runs or from the measurement of *Time it*."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ __all__ = ["estimate", "forget", "in_words", "learn"]
 
 
 def estimate(request: RunRequest) -> float:
-    """Return how many seconds a run will take."""
+    """Return the estimated seconds that a run will take."""
     speed = recall("speed").get(_key(request)) or _measured(request) or request.settings.first_speed
     return float(speed) * request.work
 
 
 def learn(request: RunRequest, seconds: float) -> None:
-    """Keep the speed of a run for the next estimate."""
+    """Store the speed of a run for the next estimate."""
     remember("speed", {**recall("speed"), _key(request): seconds / request.work})
 
 
 def forget(model: str) -> None:
-    """Drop the speeds of earlier runs of a model: it was measured since."""
+    """Remove the speeds of earlier runs of a model, since it has been measured again."""
     kept = {key: speed for key, speed in recall("speed").items() if key.rpartition("/")[0] != model}
     remember("speed", kept)
 
@@ -40,7 +40,7 @@ def _key(request: RunRequest) -> str:
 
 
 def _measured(request: RunRequest) -> float | None:
-    """Return the speed that *Time it* has measured on the preferred device."""
+    """Return the speed that *Time it* has measured on the preferred device, or None."""
     known = catalog().get(request.model)
     times = None if known is None else recall_times(known)
     device = None if times is None else times.on(preferences().device)

@@ -18,30 +18,30 @@ if TYPE_CHECKING:
 
 __all__ = ["close_engine", "engine_started", "files_engine", "make_engine", "shared_engine", "start_engine"]
 
-#: The engine, and the preferences that it was made with.
+#: The engine, and the preferences with which it was made.
 _shared: tuple[Preferences, Engine] | None = None
-#: The engine of this computer, where the shared one is elsewhere.
+#: The engine on this computer, if the shared one is elsewhere.
 _of_files: Engine | None = None
 #: Imports the engine's modules for the first engine.
 _starting: FileThread | None = None
 
-#: Milliseconds until a newly opened form is drawn.
+#: Milliseconds until a newly opened form has been drawn.
 _DRAWN = 600
 
 
 def make_engine(address: str | None, device: str) -> Engine:
-    """Make an engine, not started; without an address it gets its own process."""
+    """Return an engine that is not started; without an address, it gets its own process."""
     from napari_foundseg.engine.client import Engine
 
     return Engine(address=address, device=device)
 
 
 def shared_engine() -> Engine:
-    """Return the shared engine, a new one if the preferences have changed."""
+    """Return the shared engine; a new one if the preferences have changed."""
     global _shared
     reload_preferences()
     chosen = preferences()
-    # All that an engine process is started with.
+    # Everything that an engine process is started with.
     key = replace(chosen, default_model="")
     if _shared is not None and _shared[0] == key:
         return _shared[1]
@@ -53,7 +53,7 @@ def shared_engine() -> Engine:
 
 
 def files_engine() -> Engine:
-    """Return the engine that files of models are written by: the shared one, or where that is elsewhere, one here."""
+    """Return the engine that writes the files of models: the shared one, or one here if that is elsewhere."""
     global _of_files
     if not preferences().address:
         return shared_engine()
@@ -67,7 +67,7 @@ def files_engine() -> Engine:
 def start_engine() -> None:
     """Start the engine in the background, before the first run.
 
-    The engine's modules are imported in the background, too: a form that is being opened would have to wait for them.
+    The engine's modules are imported in a background thread: a form that is being opened would have to wait for them.
     """
     global _starting
     if _shared is not None:
@@ -83,7 +83,7 @@ def _read_and_start(starting: FileThread) -> None:
 
 
 def engine_started() -> bool:
-    """Return whether a widget has started the engine, without starting it."""
+    """Tell whether a widget has started the engine; does not start it."""
     return _shared is not None or _starting is not None
 
 

@@ -1,4 +1,4 @@
-"""Runs that leave a form's result as it is, such as saving clusters."""
+"""Runs that do not change a form's result, such as saving clusters."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["SideRuns"]
 
 
 class SideRuns(QObject):
-    """Starts runs and hands each result to a function of its own."""
+    """Starts runs, and calls a separate function with each result."""
 
     #: Progress or outcome in words.
     said = Signal(str)
     #: A `FoundsegError`.
     failed = Signal(object)
-    #: Whether any run is under way.
+    #: Whether any run is in progress.
     busy = Signal(bool)
 
     def __init__(self) -> None:
@@ -29,11 +29,11 @@ class SideRuns(QObject):
 
     @property
     def running(self) -> bool:
-        """Whether any run is under way."""
+        """Whether any run is in progress."""
         return bool(self._followers)
 
     def start(self, run: Run, use: Callable[[Segmentation], None]) -> None:
-        """Start a run; `use` gets its result in the window's thread."""
+        """Start a run; `use` is called with its result, in the window's thread."""
         follower = RunFollower(self)
 
         def finish(_run: Run, result: Segmentation) -> None:
@@ -73,6 +73,6 @@ class SideRuns(QObject):
 
     def _forget(self, follower: RunFollower) -> None:
         self._followers.discard(follower)
-        # Its connections refer to it: only Qt ends that cycle.
+        # Its connections refer to it, and only Qt can break that cycle.
         follower.deleteLater()
         self.busy.emit(self.running)

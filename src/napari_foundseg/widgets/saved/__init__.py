@@ -1,1 +1,1 @@
-"""What is kept between sessions: form values and preferences."""
+"""Values that are kept between sessions: form values and preferences."""

@@ -1,4 +1,4 @@
-"""What forms remember between sessions: last values and measured speeds, in one small JSON file."""
+"""The memory of forms between sessions: last values and measured speeds, in one small JSON file."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ __all__ = ["recall", "remember"]
 
 
 def recall(key: str) -> dict[str, Any]:
-    """Return what was remembered.
+    """Return the values that were stored under a key.
 
-    Empty where nothing was, or where the file is damaged: a form then shows its defaults.
+    Empty if there are none, or if the file is damaged: a form then shows its defaults.
     """
     value = _read().get(key)
     return value if isinstance(value, dict) else {}
 
 
 def remember(key: str, values: dict[str, Any]) -> None:
-    """Keep values for the next time."""
+    """Store values under a key for later sessions."""
     path = _path()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path, synced="content") as file:
             file.write(json.dumps({**_read(), key: values}, indent=1).encode())
     except OSError:
-        # A folder that cannot be written costs the memory of a form, never the run.
+        # If the folder cannot be written, a form does not remember its values, but the run must not fail.
         return
 
 

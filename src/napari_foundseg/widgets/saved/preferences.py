@@ -1,4 +1,4 @@
-"""Napari's page of preferences for this plugin: read once before any form is made, and again before a run."""
+"""napari's page of preferences for this plugin: read once before any form is made, and again before a run."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ PLUGIN = "napari-foundseg"
 
 _lock = threading.Lock()
 _loaded = threading.Event()
-#: The folders that the page named when the user was last told that they take a restart.
+#: The folders on the page when the user was last told that a change needs a restart.
 _announced: dict[str, str | None] = {}
 
 
 def load_preferences() -> None:
-    """Apply the page to this process, once; in a thread, as napari looks through all plugins for it."""
+    """Apply the page to this process, once; call it in a thread, since napari searches all plugins for the page."""
     with _lock:
         if not _loaded.is_set():
             set_preferences(_read_page())
@@ -34,16 +34,16 @@ def wait_for_preferences() -> None:
     thread = threading.Thread(target=_try_to_load, name="foundseg-preferences", daemon=True)
     thread.start()
     draw_until(lambda: not thread.is_alive())
-    # An error in the thread is raised here again, where napari shows it.
+    # If loading failed in the thread, it fails here again, and napari shows the error.
     load_preferences()
 
 
 def reload_preferences() -> None:
-    """Apply what the user has changed since; another folder waits until napari is started again, and says so."""
+    """Apply changes to the page; tell the user if a changed folder needs a restart of napari."""
     load_preferences()
     page = _read_page()
     now = chosen_preferences()
-    # Forms, catalogue and journals of this session have read and written the folder of before.
+    # Forms, catalogue and journals of this session have already used the previous folder.
     set_preferences(replace(page, cache=now.cache, models=now.models))
     for name in ("cache", "models"):
         chosen = getattr(page, name)
@@ -61,7 +61,7 @@ def _try_to_load() -> None:
 
 
 def _read_page() -> Preferences:
-    """Return the page's values; the defaults where napari does not know the plugin, as in a script."""
+    """Return the page's values; the defaults if napari does not know the plugin, as in a script."""
     try:
         from napari.settings import get_plugin_settings
 

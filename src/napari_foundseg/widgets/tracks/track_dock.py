@@ -1,4 +1,4 @@
-"""The dock widget *Track objects*: tracks of labels that are there already, and their export."""
+"""The dock widget *Track objects*: tracks of existing labels, and their export."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class TrackWidget(Dock):
 
     @property
     def settings(self) -> TrackSettings:
-        """The settings as the form shows them."""
+        """The settings in the form."""
         return TrackSettings.parse({"method": "overlap and distance", **self.form.values()})
 
     def run(self) -> None:
@@ -139,14 +139,14 @@ class TrackWidget(Dock):
         self._work.ask(work)
 
     def cancel(self) -> None:
-        """Cancel the run; nothing was changed."""
+        """Cancel the run; no layer was changed."""
         if self._progress is not None:
             self._progress.cancel()
             self._end()
             self.result.setText("Cancelled; no layer was changed.")
 
     def update_layer(self) -> None:
-        """Draw the tracks of the chosen layer again, as it is now."""
+        """Draw the tracks of the chosen layer again, from its current labels."""
         self._clear_messages()
         self.result.setText("")
         self.notes.setText("")
@@ -159,7 +159,7 @@ class TrackWidget(Dock):
             self.fail(error)
 
     def export_tracks(self, path: str | None = None) -> None:
-        """Export the tracks of the chosen layer as it is now; without a path, the user is asked."""
+        """Export the tracks of the chosen layer with its edits; without a path, ask the user."""
         self._clear_messages()
         try:
             layer = self._chosen()
@@ -169,7 +169,7 @@ class TrackWidget(Dock):
             self.export.message.say(str(error))
 
     def unfinished(self) -> str:
-        """Return that a run is under way, and how far it is."""
+        """Return a sentence with the progress of the run; empty if none is running."""
         return "" if self._progress is None else f"Track objects: {self.bar.value()} %"
 
     def stop_work(self) -> None:
@@ -196,7 +196,7 @@ class TrackWidget(Dock):
         return film_layer(layer, self.time.currentData())
 
     def _follow_layer(self) -> None:
-        """Offer the axes of the chosen layer, that of time first."""
+        """Offer the slice axes of the chosen layer, and select the time axis."""
         layer = self.labels.layer
         self.time.blockSignals(True)
         self.time.clear()
@@ -217,7 +217,7 @@ class TrackWidget(Dock):
         named = {str(layer.axis_labels[i]).strip().lower() for i in slices} & {"t", "time", "z", "depth"}
         for i in slices:
             self.time.addItem(f"{letters[i]} ({shape[i]})" if named else f"axis {i} ({shape[i]})", i)
-        # A depth is not taken for time unasked; slices without a name are, since the user wants tracks.
+        # A depth axis is not used as time without asking. Axes without names are, since the user wants tracks.
         time = letters.find("T")
         if time >= 0 or (slices and not named):
             self.time.setCurrentIndex(slices.index(time) if time >= 0 else 0)
@@ -271,7 +271,7 @@ class TrackWidget(Dock):
         self.notes.setText("\n".join(said[1:]))
 
     def _add_layers(self, layer: Labels, film: FilmLayer, found: Segmentation) -> None:
-        """Add the tracks as a new Labels layer and a Tracks layer over the labels that were tracked."""
+        """Add the tracks as a new Labels layer, and a Tracks layer over the labels that were tracked."""
         pixels = found.labels
         if film.all_axes != film.axes:
             pixels = np.expand_dims(pixels, film.all_axes.index("C"))
@@ -282,7 +282,7 @@ class TrackWidget(Dock):
             metadata={RUN_PROVENANCE: dict(found.provenance)},
             **{name: getattr(layer, name) for name in _TRANSFORMS},
         )
-        # From now on the name of the axis says that it is time.
+        # From now on, the axis is named as time.
         labels.axis_labels = tuple(letter.lower() for letter in film.all_axes)
         self.viewer.add_layer(labels)
         keep_result(labels, layer_file(layer).image)
@@ -309,7 +309,7 @@ class TrackWidget(Dock):
 
 
 def _film_labels(layer: Labels, film: FilmLayer) -> FilmLabels:
-    """Return the labels of a layer with the size of its pixels, in the order of the film's axes."""
+    """Return the labels of a layer with their pixel sizes, in the order of the film's axes."""
     kept = [film.all_axes.index(axis) for axis in film.axes]
     units = layer_units(layer)
     names = {film.all_axes[i]: f"{units[i]:~P}" if units[i] else "" for i in kept}

@@ -1,4 +1,4 @@
-"""*Export tracks…*: the tracks of a layer, as it is now, to GEFF or a result of the Cell Tracking Challenge."""
+"""*Export tracks…*: the tracks of a layer, with its edits, as GEFF or as a result of the Cell Tracking Challenge."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _CTC = "Cell Tracking Challenge: a folder (*)"
 
 
 class TrackExport(QWidget):
-    """The button, and what was exported."""
+    """The button, and a line on the last export."""
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
@@ -56,19 +56,19 @@ class TrackExport(QWidget):
         layout.addWidget(self.message)
 
     def export(self, layer: Labels, film: FilmLayer, labels: FilmLabels, path: str | None = None) -> None:
-        """Write the tracks in the background; without a path, the user is asked.
+        """Write the tracks in a background thread; without a path, ask the user.
 
         Raises
         ------
         OutputError
-            If the path is an input, or what has the name is not ours.
+            If the path is an input, or if a file or folder of that name was not written by this plugin.
         """
         self.state.setText("")
         chosen = self._ask(layer) if path is None else Path(path)
         if chosen is None:
             return
         check_tracks_place(chosen, self._inputs(layer), overwrite=True)
-        # A copy, since the user goes on.
+        # A copy, since the user may edit the layer meanwhile.
         pixels = film.pixels.copy() if isinstance(film.pixels, np.ndarray) else film.pixels
         parents = parents_of_table(indexed_features(layer))
 

@@ -28,7 +28,7 @@ __all__ = [
     "FilmLayer", "draw_tracks", "film_layer", "is_tracked", "show_result_tracks", "tracks_layer_of", "update_tracks",
 ]  # fmt: skip
 
-#: Kept while their Labels layer lives.
+#: Entries are kept as long as their Labels layer exists.
 _shown: WeakKeyDictionary[Labels, ref[Tracks]] = WeakKeyDictionary()
 _threads: WeakKeyDictionary[Labels, NumpyThread] = WeakKeyDictionary()
 _TRANSFORMS = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
@@ -36,14 +36,14 @@ _TRANSFORMS = ("scale", "translate", "rotate", "shear", "affine", "units", "axis
 
 @dataclass(frozen=True, eq=False)
 class FilmLayer:
-    """A Labels layer as a film: its array without axes of channels, and the letters of both.
+    """A Labels layer as a film: its array without a channel axis, and the letters of the axes.
 
     Parameters
     ----------
     pixels : array
-        The array.
+        The array of labels.
     axes : str
-        A letter for each of its axes.
+        A letter for each axis of the array.
     all_axes : str
         A letter for each axis of the layer.
     """
@@ -54,7 +54,7 @@ class FilmLayer:
 
 
 def film_layer(layer: Labels, time_axis: int | None = None) -> FilmLayer:
-    """Return a layer as a film; `time_axis` is taken for T, whatever its name."""
+    """Return a layer as a film; `time_axis`, if not None, is used as T regardless of its name."""
     data = layer.data[0] if layer.multiscale else layer.data
     letters = layer_axes(layer)
     if time_axis is not None and letters[time_axis] != "T":
@@ -69,12 +69,12 @@ def film_layer(layer: Labels, time_axis: int | None = None) -> FilmLayer:
 
 
 def is_tracked(layer: Labels) -> bool:
-    """Tell whether the ids of a layer are tracks: its features know parents."""
+    """Tell whether the ids of a layer are tracks: its features have a column of parents."""
     return "parent" in layer.features
 
 
 def tracks_layer_of(viewer: ViewerModel, layer: Labels) -> Tracks | None:
-    """Return the Tracks layer of a Labels layer; None where none is in the viewer."""
+    """Return the Tracks layer of a Labels layer; None if it is not in the viewer."""
     known = _shown.get(layer)
     tracks = None if known is None else known()
     return tracks if tracks is not None and tracks in viewer.layers else None
@@ -86,9 +86,9 @@ def update_tracks(
     then: Callable[[Lineage | Exception], None] = lambda _result: None,
     time_axis: int | None = None,
 ) -> None:
-    """Show the tracks of a Labels layer as they are now, in a new Tracks layer or in the one that is there.
+    """Show the current tracks of a Labels layer, in a new Tracks layer or in the existing one.
 
-    The objects are looked for in a background thread; `then` is called with the lineage, or with what went wrong.
+    The objects are found in a background thread; `then` is called with the lineage or with the exception.
     """
     film = film_layer(layer, time_axis)
     pixels = film.pixels.copy() if hasattr(film.pixels, "copy") and hasattr(film.pixels, "flags") else film.pixels
@@ -121,9 +121,9 @@ def update_tracks(
 def show_result_tracks(
     viewer: ViewerModel, layer: Labels, found: Segmentation, say: Callable[[str], None] = lambda _words: None
 ) -> None:
-    """Show the tracks of a result over its Labels layer; of a result without tracks, none are shown any more.
+    """Show the tracks of a result over its Labels layer; if the result has none, remove the Tracks layer.
 
-    `say` is called with what went wrong.
+    `say` is called with a message if the tracks could not be drawn.
     """
     if "parent" not in found.table:
         tracks = tracks_layer_of(viewer, layer)
@@ -139,7 +139,7 @@ def show_result_tracks(
 
 
 def _time_axis(layer: Labels, found: Segmentation) -> int:
-    """Return the axis of a layer that is time in its result: the user may have named the axes in the form."""
+    """Return the axis of a layer that was time in its result: the user may have named the axes in the form."""
     letters = layer_axes(layer)
     known = str(found.provenance.get("image", {}).get("axes", ""))
     if "C" in letters and len(known) == len(letters) - 1:
@@ -153,7 +153,7 @@ def draw_tracks(
 ) -> Tracks | None:
     """Show tracks as a layer, and write parents, first and last frames into the features of the labels.
 
-    None where napari cannot: there is no track, or time is not the first axis.
+    Returns None if napari cannot show them: there is no track, or time is not the first axis.
     """
     _write_features(layer, lineage)
     tracks = tracks_layer_of(viewer, layer)
@@ -172,11 +172,11 @@ def draw_tracks(
             **{name: getattr(layer, name) for name in _TRANSFORMS},
         )
         viewer.add_layer(tracks)
-        # Forms follow the active layer.
+        # Forms follow the active layer, so it is restored.
         viewer.layers.selection.active = active if active in viewer.layers else tracks
         _shown[layer] = ref(tracks)
         return tracks
-    # napari refuses a graph of tracks that are not there, and features of another length.
+    # napari refuses a graph with missing tracks, and features of another length.
     tracks.graph = {}
     tracks.data = rows
     tracks.features = features
@@ -185,7 +185,7 @@ def draw_tracks(
 
 
 def _write_features(layer: Labels, lineage: Lineage) -> None:
-    """Write what the lineage says of each object; other features stay."""
+    """Write parent, first and last frame of each object into the features; other features stay."""
     known = read_facts(layer)
     table = lineage.table()
     facts = {

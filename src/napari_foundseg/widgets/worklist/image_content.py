@@ -1,4 +1,4 @@
-"""What the files of an image of a worklist hold: its pixels, its labels and what is known of their objects."""
+"""The files of a worklist's image: its pixels, its labels, and the facts about their objects."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ class Content:
     Parameters
     ----------
     labels : ndarray of unsigned int
-        Of the image's `shape`; zeros where there are none yet.
+        The labels, in the image's `shape`; zeros if there are none yet.
     known : dict of int to dict
         Facts about the objects: scores, review and notes.
     digest : bytes
-        Of the labels and facts.
+        Digest of labels and facts.
     state : tuple
-        Of the image's file when it was read.
+        State of the image's file when it was read.
     files : KnownFiles
-        Those of the labels, as they were read.
+        The files of the labels, as they were read.
     """
 
     image: Image
@@ -55,13 +55,14 @@ class Content:
 def read_content(item: WorklistItem, image: Image | None = None, ahead: Content | None = None) -> Content:
     """Read an image and its labels; slow, so not for the window's thread.
 
-    `image` is read from the item's file by default. `ahead` is content that was read in advance, which is used if the
+    By default, `image` is read from the item's file. `ahead` is content that was read in advance; it is returned if the
+    files have not changed since then.
     files have not changed since.
 
     Raises
     ------
     FoundsegError
-        If the image cannot be read, or the labels do not fit it.
+        If the image cannot be read, or if the labels do not fit it.
     """
     finish_writing(item.labels)
     state = _file_state(item.path)
@@ -72,14 +73,14 @@ def read_content(item: WorklistItem, image: Image | None = None, ahead: Content 
     there = image_exists(item.labels)
     labels = _read_labels(item.labels, image.shape) if there else np.zeros(image.shape, np.uint16)
     known = _read_known(item.labels) if there else {}
-    # Records of earlier versions hold the fingerprint with the channels that were chosen.
+    # Records of earlier versions hold the fingerprint that includes the chosen channels.
     with_channels = image.fingerprint()
     fingerprint = with_channels if item.record.image == with_channels else image.identity()
     return Content(image, labels, known, digest_of(labels, known), fingerprint, state, files)
 
 
 def digest_of(pixels: NDArray[Any], known: Facts) -> bytes:
-    """Return a digest of labels and of what is known of their objects."""
+    """Return a digest of labels and of the facts about their objects."""
     digest = blake2b(np.ascontiguousarray(pixels).data, digest_size=16)
     digest.update(json.dumps(sorted((i, sorted(facts.items())) for i, facts in known.items())).encode())
     return digest.digest()
@@ -95,7 +96,7 @@ def _file_state(path: Path | None) -> tuple[Any, ...]:
 
 
 def _read_labels(path: Path, shape: tuple[int, ...]) -> NDArray[np.unsignedinteger[Any]]:
-    """Read the labels of an image of this shape."""
+    """Read the labels of an image of this shape; raise a WorklistError if the file holds no labels or does not fit."""
     pixels = read_stored(path).data
     if pixels.dtype.kind not in "bui" or pixels.min(initial=0) < 0:
         raise WorklistError(

@@ -1,4 +1,4 @@
-"""Tables of images and their states, for the worklist and for Batch."""
+"""Tables of images and their states, for *Worklist* and *Batch*."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from napari_foundseg.io.worklist import WorklistItem
 
 __all__ = ["ItemTable", "WorklistTable"]
 
-#: Least width in pixels of the column of names.
+#: Minimum width of the column of names, in pixels.
 _NAME_WIDTH = 130
 _STATE_HELP = {
     "new": "It has no labels yet.",
@@ -25,15 +25,15 @@ _STATE_HELP = {
 
 
 class ItemTable(QTreeWidget):
-    """A table of images; double-click or Enter opens one.
+    """A table of images; a double-click or Enter opens one.
 
     Parameters
     ----------
     *columns : str
-        Headers after that of the image's name; columns of numbers come last.
+        Headers of the columns after the image's name; columns of numbers come last.
     """
 
-    #: The user opens an image; its row.
+    #: The user wants to open an image; its row.
     wanted = Signal(int)
 
     def __init__(self, *columns: str) -> None:
@@ -56,12 +56,12 @@ class ItemTable(QTreeWidget):
         self.itemActivated.connect(lambda row, _column: self.wanted.emit(self.indexOfTopLevelItem(row)))
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:  # noqa: N802 - Qt's name
-        """Give the names the room that the other columns leave."""
+        """Adapt the width of the names to the table."""
         super().resizeEvent(event)
         self._fit_names()
 
     def _fit_names(self) -> None:
-        """Give the names what the other columns leave, but never less than a name needs; the table scrolls then."""
+        """Give the names the width that the other columns leave; below a minimum, the table scrolls."""
         view = self.viewport()
         if view is None:
             return
@@ -69,7 +69,7 @@ class ItemTable(QTreeWidget):
         self.setColumnWidth(0, max(_NAME_WIDTH, view.width() - others))
 
     def make_rows(self, count: int) -> None:
-        """Replace all rows by empty ones."""
+        """Replace all rows with empty ones."""
         self.clear()
         self.addTopLevelItems([QTreeWidgetItem() for _ in range(count)])
 
@@ -92,13 +92,13 @@ class ItemTable(QTreeWidget):
 
 
 class WorklistTable(ItemTable):
-    """The images of a worklist."""
+    """The images of a worklist, with state and number of objects."""
 
     def __init__(self) -> None:
         super().__init__("State", "Objects")
 
     def fill(self, items: Sequence[WorklistItem]) -> None:
-        """Show other images."""
+        """Replace all images in the table."""
         self.make_rows(len(items))
         for row, item in enumerate(items):
             self.show_item(row, item)

@@ -1,4 +1,4 @@
-"""Encoding of the next image of the worklist before the user clicks into it."""
+"""Encoding of the next image of the worklist before the user clicks in it."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ __all__ = ["NextImageEncoding", "clicks"]
 
 #: Pixels between clicks: half the window of the smallest model, which is the distance between windows.
 _STEP = 128
-#: Greatest number of clicks into one image: enough for 2048 by 2048 pixels.
+#: Maximum number of clicks in one image: enough for 2048 by 2048 pixels.
 _MOST = 256
-#: Milliseconds between two clicks, at least.
+#: Minimum number of milliseconds between two clicks.
 _PAUSE = 250
 #: The pause is at least this many times as long as a click took, so that the engine is mostly idle.
 _SHARE = 3
 
 
 def clicks(shape: tuple[int, int]) -> list[tuple[float, float]]:
-    """Return rows and columns to click at so that all windows are encoded, from the middle outwards.
+    """Return rows and columns of clicks with which all windows are encoded, from the middle outwards.
 
-    In images beyond 2048 by 2048 pixels the outer windows are omitted.
+    In images larger than 2048 by 2048 pixels, the outer windows are omitted.
     """
     rows, columns = (np.arange(min(_STEP, n) // 2, n, _STEP) for n in shape)
     grid = np.stack(np.meshgrid(rows, columns, indexing="ij"), -1).reshape(-1, 2)
@@ -41,10 +41,10 @@ def clicks(shape: tuple[int, int]) -> list[tuple[float, float]]:
 
 
 class NextImageEncoding(QObject):
-    """Prompts an image all over, one point at a time; the engine keeps the encoded windows.
+    """Prompts an image at points all over it, one at a time; the engine keeps the encoded windows.
 
-    A click of the user waits for one such prompt at most. It waits until the engine is started, and ignores stacks. The
-    encodings are those of the default model, channels and contrast.
+    A click of the user waits for at most one such prompt. Encoding starts only after the engine was started, and stacks
+    are ignored. The encodings are those of the default model, channels and contrast.
     """
 
     def __init__(self) -> None:
@@ -60,11 +60,11 @@ class NextImageEncoding(QObject):
         self._pause.timeout.connect(self._prompt_next)
 
     def begin(self, image: Image) -> None:
-        """Encode an image instead of the one before."""
+        """Encode an image instead of the previous one."""
         self.stop()
         if image.slice_axes:
             return
-        # Without a file, as the image of the layer will be, so that its pixels are sent to the engine too.
+        # Without a file, like the image of the later layer, so that its pixels are sent to the engine, too.
         self._image = Image(image.data, image.axes, image.channels or None)
         self._points.extend(clicks(image.plane_shape))
         self._pause.start(_PAUSE)

@@ -1,4 +1,4 @@
-"""The open image of a worklist: its files, its layers, and saving of its labels."""
+"""The open image of a worklist: its files, its layers, and saving its labels."""
 
 from __future__ import annotations
 
@@ -49,29 +49,29 @@ _CARRIED = ("brush_size", "contour", "opacity", "preserve_labels", "mode")
 
 @dataclass(frozen=True, eq=False)
 class Saved:
-    """The outcome of saving: the new record, and the saved state."""
+    """The outcome of saving: the new record, and the state that was saved."""
 
     record: Record
     digest: bytes
     revision: int
-    #: What the user should know of it; empty where there is nothing.
+    #: A message for the user; empty if there is none.
     words: str = ""
 
 
 class OpenImage(QObject):
-    """The layers of an image and its labels, and unsaved changes.
+    """The layers of an image and its labels, and their unsaved changes.
 
     Parameters
     ----------
     layer : napari.layers.Image, optional
-        The image's layer if the user has added it; a new one is added by default.
+        The image's layer if the user has added it; by default, a new one is added.
     like : OpenImage, optional
-        The image before, whose brush and mode are kept.
+        The previous image, from which brush and mode are copied.
     """
 
     #: The labels or their state have changed.
     changed = Signal()
-    #: The Labels layer was removed by the user.
+    #: The user has removed the Labels layer.
     lost = Signal()
 
     def __init__(
@@ -98,10 +98,10 @@ class OpenImage(QObject):
         name = unique_name(viewer.layers, f"{layer.name} labels")
         features = facts_to_features(content.known)
         labels = Labels(overlay.expanded(content.labels), name=name, features=features, **overlay.transforms)
-        #: Digest of the saved labels; None if they are not those of the layer.
+        #: Digest of the saved labels; None if those in the layer were never saved to this file.
         self._digest: bytes | None = content.digest
         self._revision = self._saved_revision = 0
-        #: The revision that is in another file, since others have written that of the image.
+        #: The revision that was saved in another file, since another program has written the image's labels.
         self._left: int | None = None
         self._add_labels_layer(labels)
         self._own.append(labels)
@@ -127,11 +127,11 @@ class OpenImage(QObject):
 
     @property
     def layers(self) -> list[Any]:
-        """The layers in the viewer that are removed with this image."""
+        """The layers in the viewer that are removed when this image is closed."""
         return [layer for layer in self._own if layer in self._viewer.layers]
 
     def mark(self, state: WorkState) -> None:
-        """Set the state of the image."""
+        """Set the state of the image, such as done."""
         self.state = state
         self._revision += 1
         self.changed.emit()
@@ -139,7 +139,8 @@ class OpenImage(QObject):
     def saving(self, *, replace_file: bool = False) -> Callable[[], Saved]:
         """Return a function that saves changed labels and their state; slow, so not for the window's thread.
 
-        It raises a ChangedError if others have written the labels since they were opened, unless `replace_file`.
+        The function raises a ChangedError if another program has written the labels since they were opened, unless
+        `replace_file`.
         """
         array = self.labels.data
         known = self._digest
@@ -151,7 +152,7 @@ class OpenImage(QObject):
         fingerprint = self._fingerprint
         shape = self.target.overlay.shape
         facts = read_facts(self.labels)
-        # Also those that are empty for all objects, since all were edited.
+        # Columns that are empty for all objects are included, since all were edited.
         columns = ["label", *(name for name in indexed_features(self.labels) if name != INDEX)]
         files = layer_file(self.labels).known
         own = files_of_labels(item.labels)
@@ -187,7 +188,7 @@ class OpenImage(QObject):
                 write_with_properties(item.labels, content, replace=replace_file)
                 files.note(*own)
             elif state != record.state and (words := files.changed(*own)):
-                # Nothing was edited here: their labels stay, and what is known of them.
+                # Nothing was edited here, so the other program's labels and record stay.
                 words += " Open the image again to see it."
                 record = read_records(item.labels.parent).get(item.name, record)
             record = replace(record, state=record.state if state == "new" else state)
@@ -198,9 +199,9 @@ class OpenImage(QObject):
         return save
 
     def leave_to_others(self) -> None:
-        """Count the changes as saved, since they are in another file: the image's has the work of others."""
+        """Count the changes as saved in another file, since the image's own file has another program's changes."""
         self._saved_revision = self._left = self._revision
-        # Of neither: the next change is asked about again.
+        # The digest of no file, so that the user is asked again about the next change.
         self._digest = b""
 
     def keep(self, saved: Saved) -> None:
@@ -224,7 +225,7 @@ class OpenImage(QObject):
         Raises
         ------
         WorklistError
-            If there are labels already.
+            If the file already exists.
         """
         if item.labels == self.item.labels:
             return
@@ -244,7 +245,7 @@ class OpenImage(QObject):
         Raises
         ------
         WorklistError
-            If it does not fit the image, or the image has labels that the user has edited.
+            If it does not fit the image, or if the image has labels that the user has edited.
         """
         if labels is self.labels:
             raise WorklistError(f"{labels.name!r} already holds the labels of this image.")
@@ -270,7 +271,7 @@ class OpenImage(QObject):
         self.mark("automatic" if by_run else "in work")
 
     def waiting_masks(self) -> list[Labels]:
-        """Return layers of runs that would be lost, because the image has no labels of its own."""
+        """Return layers of runs that would be lost, since the image has no labels of its own."""
         if self.state != "new":
             return []
         found = [la for la in self._viewer.layers if isinstance(la, Labels) and RUN_PROVENANCE in la.metadata]
@@ -282,7 +283,7 @@ class OpenImage(QObject):
             self._add_labels_layer(self.labels)
 
     def close(self, *, remove: bool) -> None:
-        """Disconnect from the layers; `remove` those that the user has not added."""
+        """Disconnect from the layers; with `remove`, remove those that the user has not added."""
         self._viewer.layers.events.removed.disconnect(self)
         layers = self.layers if remove else []
         self._disconnect_labels()

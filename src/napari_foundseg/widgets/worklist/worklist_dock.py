@@ -1,4 +1,4 @@
-"""The dock widget *Worklist*: image after image, with labels saved before the next is opened."""
+"""The dock widget *Worklist*: images one after another, with labels saved before the next is opened."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _ELSEWHERE = "In another folder…"
 
 
 class WorklistWidget(Dock):
-    """Label the images of a folder, or open layers, one after the other."""
+    """Label the images of a folder, or open layers, one after another."""
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer, "image", "labels")
@@ -50,16 +50,16 @@ class WorklistWidget(Dock):
         napari_viewer.layers.selection.events.active.connect(self._follow_keys)
         self._application = QCoreApplication.instance()
         if self._application is not None:
-            # Before Qt destroys anything.
+            # Runs before Qt destroys any widget.
             self._application.aboutToQuit.connect(self.release)
         self._update_controls()
 
     def ask_folder(self, title: str) -> str:
-        """Ask for a folder; empty if the user cancels."""
+        """Ask the user for a folder; empty if they cancel."""
         return QFileDialog.getExistingDirectory(self, title, str(self.session.images or ""))
 
     def choose_folder(self) -> None:
-        """List the images of a folder."""
+        """List the images of a folder that the user chooses."""
         self._clear_messages()
         if chosen := self.ask_folder("Folder of images"):
             self.session.list_images(Path(chosen))
@@ -75,7 +75,7 @@ class WorklistWidget(Dock):
         self.session.list_results(results, row)
 
     def choose_labels(self, choice: int) -> None:
-        """Set where labels are saved: 0 beside the images, 1 in a folder that is asked for."""
+        """Set where labels are saved: 0 for the images' folder, 1 for a folder that the user chooses."""
         self._clear_messages()
         chosen = self.ask_folder("Folder for the labels") if choice else ""
         if chosen or not choice:
@@ -83,7 +83,7 @@ class WorklistWidget(Dock):
         self._show_place()
 
     def open(self, row: int) -> None:
-        """Open an image; the labels of the open one are saved first."""
+        """Open an image; the labels of the current one are saved first."""
         self._clear_messages()
         self.session.open(row)
 
@@ -114,7 +114,7 @@ class WorklistWidget(Dock):
             self.fail(error)
 
     def save_work(self) -> str:
-        """Save the open image; return why that is not possible."""
+        """Save the open image; return why that failed, or an empty text."""
         return self.session.save_now()
 
     def release(self) -> None:
@@ -131,7 +131,7 @@ class WorklistWidget(Dock):
             show_error(f"Worklist: the labels were not saved; they are still in their layer. {error}")
         super().release()
 
-    # Building.
+    # Building the form.
 
     def _add_controls(self) -> None:
         folder = QPushButton("Folder…")
@@ -205,7 +205,7 @@ class WorklistWidget(Dock):
         self.state.setText(f"{done} {where[:1].upper()}{where[1:]}{'.' if where else ''}".strip())
 
     def _show_opened(self, opened: OpenImage | None) -> None:
-        """Show where the labels of the open image are, as soon as that changes."""
+        """Show where the labels of the open image are saved, whenever that changes."""
         if self._file is not None:
             self._file.changed.disconnect(self._show_place_of_labels)
         self._file = None if opened is None else layer_file(opened.labels)

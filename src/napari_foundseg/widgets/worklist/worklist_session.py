@@ -35,22 +35,22 @@ __all__ = ["WorklistSession"]
 
 
 class WorklistSession(QObject):
-    """The images of a folder or of open layers, of which one is open at a time.
+    """The images of a folder or of open layers, one of which is open at a time.
 
     Files are read and written in a background thread. Requests during that time are ignored.
     """
 
-    #: Slow work has begun; in words.
+    #: Slow work has started; a message.
     working = Signal(str)
     #: The work is finished; errors were reported by `failed`.
     settled = Signal()
-    #: The part of the form that an error is about, and the error.
+    #: An error has occurred: the part of the form that it concerns, and the error.
     failed = Signal(str, object)
     #: The list has changed.
     listed = Signal()
     #: One image of the list has changed; its row.
     changed = Signal(int)
-    #: Another image is open; the `OpenImage`, or None.
+    #: Another image was opened: the `OpenImage`; None if it was closed.
     opened_other = Signal(object)
 
     def __init__(self, viewer: ViewerModel) -> None:
@@ -62,7 +62,7 @@ class WorklistSession(QObject):
         self.images: Path | None = None
         #: The folder of the labels; None for that of the images.
         self.labels: Path | None = None
-        #: Why images cannot be read, by name; known of those that were opened or are next.
+        #: Why images cannot be read, by name; only for images that were opened or are next.
         self.unreadable: dict[str, str] = {}
         self.busy = False
         self._at = -1
@@ -73,17 +73,17 @@ class WorklistSession(QObject):
         self._files = FileThread()
         self._ahead: Content | None = None
         self._encode = NextImageEncoding()
-        #: The channel that the next image with several opens on.
+        #: The channel that is shown first if the next image has several.
         self._channel = 0
-        #: Asks the user about labels that others have written meanwhile, and saves elsewhere if wanted.
+        #: Asks the user about labels that another program has written meanwhile, and saves elsewhere if the user wants.
         self.ask_about_change: Callable[[ChangedError, OpenImage], Answer] = lambda *_: "cancel"
-        #: The last warning; repeating the request ignores it.
+        #: The last warning; if the user repeats the request, the warning is ignored.
         self._told: object = None
 
     # The list.
 
     def list_images(self, images: Path | None) -> None:
-        """List the images of a folder, or for None the image layers; the open image is saved and closed first."""
+        """List the images of a folder, or the image layers for None; the open image is saved and closed first."""
         if not self.busy:
             self._save_then(lambda: self._list_items(images))
 
@@ -93,7 +93,7 @@ class WorklistSession(QObject):
         Parameters
         ----------
         results : sequence of (str, Path, Path, callable)
-            As `io.worklist.paired_items` takes them.
+            As in `io.worklist.paired_items`.
         """
         if self.busy:
             return
@@ -106,7 +106,7 @@ class WorklistSession(QObject):
         self._save_then(listed)
 
     def move_labels(self, folder: Path | None) -> None:
-        """Save labels in another folder from now on, for None in that of the images."""
+        """Save labels in another folder from now on; for None, in the folder of the images."""
         if self.busy:
             return
         if self._results:
@@ -129,7 +129,7 @@ class WorklistSession(QObject):
     # Opening and saving.
 
     def open(self, row: int) -> None:
-        """Open an image; the labels of the open one are saved first."""
+        """Open an image; the labels of the current one are saved first."""
         if self.busy or self.row == row:
             return
         waiting = [] if self.opened is None else self.opened.waiting_masks()
@@ -145,7 +145,7 @@ class WorklistSession(QObject):
         self._save_then(lambda: self._read_item(row))
 
     def go(self, by: int) -> bool:
-        """Open the next (1) or the previous (-1) image; return False if there is none."""
+        """Open the next (1) or the previous (-1) image that is not missing; return False if there is none."""
         rows: Iterable[int] = range(self._at + 1, len(self.items)) if by > 0 else range(self._at - 1, -1, -1)
         row = next((row for row in rows if not self.items[row].missing), None)
         if row is not None:
@@ -154,14 +154,14 @@ class WorklistSession(QObject):
 
     @property
     def source(self) -> str:
-        """Where the images come from, in words."""
+        """A line that says where the images come from."""
         if self._results:
             return f"Results of a batch in {self.labels}."
         return str(self.images or "Image layers that were open.")
 
     @property
     def row(self) -> int | None:
-        """The open image's row; None where none is open."""
+        """The open image's row; None if no image is open."""
         names = [item.name for item in self.items]
         return names.index(self.opened.item.name) if self.opened is not None else None
 
@@ -172,7 +172,7 @@ class WorklistSession(QObject):
             self._save_then(self._become_idle)
 
     def save_now(self) -> str:
-        """Save the open image and wait for it; return why that is not possible."""
+        """Save the open image and wait for it; return why that failed, or an empty text."""
         opened = self.opened
         if opened is None or not opened.unsaved:
             return ""
@@ -253,7 +253,7 @@ class WorklistSession(QObject):
         return named_items(names, folder) if images is None else items_of_folder(images, folder)
 
     def _save_then(self, then: Callable[[], None], *, replace_file: bool = False) -> None:
-        """Save the open labels, then continue with `then` unless that fails or the user cancels."""
+        """Save the open labels, then call `then` unless saving fails or the user cancels."""
         self.busy = True
         opened = self.opened
         if opened is None:
@@ -278,7 +278,7 @@ class WorklistSession(QObject):
             if result.words:
                 self.failed.emit("run", WorklistError(result.words))
             if opened.unsaved:
-                # Changes made in the meantime are saved too.
+                # Changes made in the meantime are saved, too.
                 self._save_then(then)
             else:
                 then()
@@ -286,7 +286,7 @@ class WorklistSession(QObject):
         self._files.ask(opened.saving(replace_file=replace_file), saved)
 
     def _read_item(self, row: int) -> None:
-        # Even if it cannot be read: the next image is the one after it.
+        # Set even if the image cannot be read: *Next* then opens the one after it.
         self._at = row
         item = self.items[row]
         ahead = self._ahead
@@ -342,7 +342,7 @@ class WorklistSession(QObject):
             self._files.ask(lambda: read_content(following), partial(self._keep_ahead, following))
 
     def _note_readable(self, item: WorklistItem, result: Any) -> None:
-        """Note whether the file of an image could be read, and show it in the list."""
+        """Record whether the file of an image could be read, and show it in the list."""
         known = self.unreadable.pop(item.name, None)
         if isinstance(result, BadImageError):
             self.unreadable[item.name] = str(result)
@@ -366,10 +366,10 @@ class WorklistSession(QObject):
             self._encode.begin(image)
 
     def _show_channel(self, image: Image) -> None:
-        """Show the channel of the image before, by its number; napari would show the middle one."""
+        """Show the channel number that the previous image showed; napari would show the middle one."""
         assert self.opened is not None
         recipes = image.chosen_channels[:1] if image.channel_choice else ()
-        # The results of a batch: the channel that was segmented.
+        # For results of a batch, the channel that was segmented.
         show_channel(self._viewer, self.opened.layer, recipes[0] if self._results and recipes else self._channel)
 
     def _layer_of(self, item: WorklistItem) -> ImageLayer:

@@ -1,1 +1,1 @@
-"""What files hold is checked before it is unpacked: sizes, checksums, ends, and codecs."""
+"""Checks of files before they are unpacked: sizes, checksums, ends, and codecs."""

@@ -1,4 +1,4 @@
-"""Rows and columns that a coded picture claims: JPEG 2000, JPEG XL, JPEG XR, WebP, LERC, PNG."""
+"""Rows and columns that the header of a coded picture claims: JPEG 2000, JPEG XL, JPEG XR, WebP, LERC, PNG."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from fractions import Fraction
 
 __all__ = ["coded_size"]
 
-#: Bits of a number in the header of JPEG XL, by its first two bits, and columns by rows.
+#: Bits of a number in the header of JPEG XL, by its first two bits; then the possible ratios of columns to rows.
 _XL_BITS = (9, 13, 18, 30)
 _XL_RATIOS = (
     None,
@@ -26,7 +26,7 @@ _SHORT = 3
 
 
 def coded_size(data: bytes) -> tuple[int, int] | None:
-    """Return rows and columns by the header of a coded picture; None where it is of another kind or cut."""
+    """Return rows and columns from the header of a coded picture; None if it is of another kind or cut."""
     try:
         if data[:6] == b"Lerc2 ":
             (version,) = struct.unpack_from("<i", data, 6)
@@ -76,7 +76,7 @@ def _size_of_jpeg_xr(data: bytes) -> tuple[int, int] | None:
 
 
 def _size_of_jpeg_xl(header: bytes) -> tuple[int, int]:
-    # The bits of the header, the lowest of the first byte first.
+    # The bits of the header, starting with the lowest of the first byte.
     bits = int.from_bytes(header[:16], "little")
 
     def take(count: int) -> int:

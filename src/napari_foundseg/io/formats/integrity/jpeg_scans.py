@@ -1,7 +1,7 @@
-"""The parts of a JPEG: whether its pixels can be all there, before anything is decoded.
+"""Checks of the parts of a JPEG: whether all its pixels can be there, before anything is decoded.
 
-libjpeg fills what is missing with grey and calls that a warning, which no library passes on. A JPEG has no checksum:
-damage that leaves its parts in order stays unseen.
+libjpeg fills missing pixels with grey and only warns, and no library passes the warning on. A JPEG has no checksum, so
+damage that leaves its parts in order is not detected.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ _EOI = 0xD9
 _SOS = 0xDA
 _DRI = 0xDD
 _ALONE = {0x01, 0xD8, *range(0xD0, 0xD8)}
-#: Markers of frames: of one scan or several (progressive), and with arithmetic coding, which has no least size.
+#: Markers of frames: of one scan, of several (progressive), and with arithmetic coding, which has no least size.
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _SEQUENTIAL = (0xC0, 0xC1)
 _ARITHMETIC = range(0xC9, 0xD0)
-#: What may follow a scan of several: tables, texts, another scan, the number of lines, the end.
+#: Markers that may follow a scan of several: tables, texts, another scan, the number of lines, the end.
 _AFTER_SCAN = {0xC4, 0xCC, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, _EOI, *range(0xE0, 0xF0)}
-#: A marker within a scan: restarts are none if there is an interval between them.
+#: A marker in the data of a scan. With a restart interval, restart markers are part of the data.
 _MARKER = re.compile(rb"\xff+([^\x00\xff])")
 _MARKER_BUT_RESTART = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
-#: Progressive pictures have about ten scans; each costs the time of a pass over all pixels.
+#: Most scans. Progressive pictures have about ten, and each takes a pass over all pixels.
 _MOST_SCANS = 500
-#: Bytes that a decoder wants to have behind the last pixel.
+#: Bytes that a decoder needs after the last pixel.
 _PADDING = bytes(16)
-#: Bytes of a pixel while it is decoded: Pillow's four, and the coefficients of all scans.
+#: Bytes per pixel during decoding: Pillow's four, and with several scans also the coefficients.
 _DECODED = 4
 _DECODED_IN_SCANS = 12
 
 
 @dataclass
 class JpegScans:
-    """What the parts of a JPEG say.
+    """The results of `read_scans`.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class JpegScans:
     factors : list of tuple of int
         Sampling factors of each component, horizontal and vertical.
     end : int
-        Where its pixels end: at the end marker, or at what follows the only scan.
+        The end of its pixels: at the end marker, or at the first marker after the only scan.
     in_one_scan : bool
         Whether all components are in one scan that is decoded row by row.
     """
@@ -64,18 +64,18 @@ class JpegScans:
 
 
 def checked_jpeg(path: Path, data: bytes) -> bytes:
-    """Return the bytes of a JPEG's first picture, of which a decoder reports missing pixels as an error.
+    """Return the bytes of a JPEG's first picture, cut so that a decoder reports missing pixels as an error.
 
     Raises
     ------
     BadImageError
-        If it is truncated, its parts are out of order, or it does not fit into the memory.
+        If it is truncated, its parts are out of order, or it does not fit into memory.
     """
     scans = read_scans(path, data)
     check_memory(path, (scans.height, scans.width), _DECODED if scans.in_one_scan else _DECODED_IN_SCANS)
     if not scans.in_one_scan:
         return data[: scans.end]
-    # Without its end marker, a decoder that wants more pixels runs out of bytes, which is an error.
+    # Without the end marker, a decoder that needs more pixels runs out of bytes, which is an error.
     return data[: scans.end] + _PADDING
 
 
@@ -87,14 +87,14 @@ def read_scans(path: Path, data: bytes, tables_apart: bool = False) -> JpegScans
     path : Path
         The file, for error messages.
     data : bytes
-        From the marker of the beginning on.
+        The bytes from the start marker on.
     tables_apart : bool
-        Whether it may have no pixels, such as the tables that strips of a TIFF share.
+        Whether it may have no pixels, as for the tables that strips of a TIFF share.
 
     Raises
     ------
     BadImageError
-        If it is truncated, or its scans cannot hold as many pixels as it claims.
+        If it is truncated, or its scans cannot encode as many pixels as it claims.
     """
     found = JpegScans()
     position = 2
@@ -150,7 +150,10 @@ def _add_frame(path: Path, found: JpegScans, marker: int, content: bytes) -> Non
 
 
 def _check_first_scan(path: Path, found: JpegScans, content: bytes, size: int) -> None:
-    """Refuse a first scan that has fewer bits than blocks: each block of 8 by 8 values has one bit at least."""
+    """Raise an error for a first scan with fewer bits than blocks.
+
+    Each block of 8 by 8 values has at least one bit.
+    """
     if not found.frame or not content:
         raise _damaged(path, "its pixels come before its header")
     components = content[0]
@@ -159,7 +162,7 @@ def _check_first_scan(path: Path, found: JpegScans, content: bytes, size: int) -
         return
     across = -(-found.width // (8 * max(h for h, _ in found.factors)))
     down = -(-found.height // (8 * max(v for _, v in found.factors)))
-    # A code for the mean of a block, and in a sequential scan another for the end of the block.
+    # A block has a code for its mean and, in a sequential scan, another for its end.
     least = across * down * components * (2 if found.frame in _SEQUENTIAL else 1)
     if 8 * size < least:
         raise BadImageError(

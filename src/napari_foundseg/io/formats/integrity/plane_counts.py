@@ -1,4 +1,4 @@
-"""Metadata of TIFFs before tifffile looks for images by them: texts and counts of planes that would fill the memory."""
+"""Checks of a TIFF's metadata before tifffile uses them: texts and counts of planes that would fill the memory."""
 
 from __future__ import annotations
 
@@ -13,20 +13,23 @@ from napari_foundseg.core.errors import BadImageError
 
 __all__ = ["check_index", "check_ome_xml", "check_xml_text"]
 
-#: Planes of an image; tifffile keeps a list of all.
+#: Most planes of an image, since tifffile keeps a list of all.
 _MOST_PLANES = 1 << 18
 _SUMMARY = ("Channels", "Slices", "Positions", "Frames")
 _COUNTS = ("SizeZ", "SizeC", "SizeT", "NumPlanes", "PlaneCount", "FirstZ", "FirstC", "FirstT", "IFD")
 
 
 def check_xml_text(path: Path, text: str) -> None:
-    """Refuse XML that defines entities: no metadata of images do, and a few lines of them unpack to gigabytes."""
+    """Raise an error for XML that defines entities.
+
+    Metadata of images never define any, and a few lines of them can unpack to gigabytes.
+    """
     if "<!ENTITY" in text or "<!DOCTYPE" in text:
         raise BadImageError(path, "its XML metadata define entities, which are not expanded; export the file again")
 
 
 def check_ome_xml(path: Path, text: str) -> None:
-    """Refuse OME-XML that names more planes than a recording has; other damage is left to tifffile.
+    """Raise an error for OME-XML with more planes than a recording has. Other damage is left to tifffile.
 
     Raises
     ------
@@ -52,7 +55,7 @@ def check_ome_xml(path: Path, text: str) -> None:
 
 
 def check_index(path: Path, found: Mapping[str, Any]) -> None:
-    """Refuse metadata of Micro-Manager that name more planes than a recording has."""
+    """Raise an error for Micro-Manager metadata with more planes than a recording has."""
     index = found.get("IndexMap")
     if index is not None and len(index):
         _check_planes(path, prod(int(n) + 1 for n in index[:, :4].max(axis=0)))

@@ -1,4 +1,4 @@
-"""The chunks of a PNG: checksums, and whether its pixels are all there, before anything is decoded.
+"""Checks of the chunks of a PNG: checksums, and whether all its pixels are there, before anything is decoded.
 
 Pillow does not compare the checksums of pixels, and allocates an image of the size that the header claims.
 """
@@ -18,13 +18,13 @@ from napari_foundseg.io.formats.content import DEFLATE_RATIO, check_size
 __all__ = ["check_png"]
 
 _SIGNATURE = 8
-#: Bytes that are read, and unpacked, at once.
+#: Bytes to read, and to unpack, at once.
 _BLOCK = 1 << 20
-#: Values of a pixel by type of colour, and the bits that a value may have.
+#: Number of values of a pixel, and bits that a value may have, by type of colour.
 _COLOURS = {0: (1, (1, 2, 4, 8, 16)), 2: (3, (8, 16)), 3: (1, (1, 2, 4, 8)), 4: (2, (8, 16)), 6: (4, (8, 16))}
-#: First column, first row, step of columns and step of rows of each pass of an interlaced picture.
+#: First column, first row, column step and row step of each pass of an interlaced picture.
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
-#: Bytes of a pixel while it is decoded: Pillow keeps colours as four bytes, and 16 bits are decoded twice.
+#: Bytes per pixel during decoding: Pillow keeps colours as four bytes, and 16 bits are decoded twice.
 _DECODED = {8: 4, 16: 12}
 
 
@@ -38,7 +38,7 @@ class _Header:
 
     @property
     def unpacked(self) -> int:
-        """Bytes of the pixels after decompression: every row has a byte more, its filter."""
+        """Bytes of the pixels after decompression. Every row has one more byte, its filter."""
         steps = _PASSES if self.interlaced else ((0, 0, 1, 1),)
         sizes = (((self.width - x + dx - 1) // dx, (self.height - y + dy - 1) // dy) for x, y, dx, dy in steps)
         return sum(
@@ -54,8 +54,8 @@ def check_png(path: Path, file: BinaryIO) -> None:
     Raises
     ------
     BadImageError
-        If it is truncated, a checksum is wrong, its pixels are more or fewer than its header says, or they do not fit
-        into the memory.
+        If it is truncated, a checksum is wrong, it has more or fewer pixels than its header claims, or they do not fit
+        into memory.
     """
     header = _read_header(path, file)
     stored = sum(length for kind, length in _chunks(path, file) if kind == b"IDAT")
@@ -95,7 +95,7 @@ def _read_header(path: Path, file: BinaryIO) -> _Header:
 
 
 def _chunks(path: Path, file: BinaryIO) -> Iterator[tuple[bytes, int]]:
-    """Yield type and length of each chunk to the last; the file then stands at the content of the chunk."""
+    """Yield type and length of each chunk. The file position is then at the content of the chunk."""
     size = file.seek(0, 2)
     position = _SIGNATURE
     while True:
@@ -113,7 +113,7 @@ def _chunks(path: Path, file: BinaryIO) -> Iterator[tuple[bytes, int]]:
 
 
 def _inflated(path: Path, inflater: zlib._Decompress, block: bytes, left: int) -> int:
-    """Return how many bytes a block of compressed pixels unpacks to, of which at most `left` may come."""
+    """Return the number of bytes to which a block of compressed pixels unpacks; raise an error above `left`."""
     total = 0
     try:
         while block and not inflater.eof:

@@ -1,6 +1,6 @@
-"""Strips and tiles of a TIFF: whether they are all there, and whether each unpacks to its own size.
+"""Checks of the strips and tiles of a TIFF: whether all are there, and whether each unpacks to its own size.
 
-tifffile reads those that are missing as zeros, and lets codecs of pictures allocate what their own header claims.
+tifffile reads missing ones as zeros, and lets codecs of pictures allocate the size that their own header claims.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ _PNG = {34933}
 _LZMA = {34925}
 _DEFLATE = {8, 32946}
 _BYTE = 8
-#: How many bytes a byte stands for at most, by the values of Compression; others have no such limit.
+#: Most bytes that a byte can encode, by the value of Compression. Others have no such limit.
 _RATIOS = {_NONE: 1, 5: 2000, 8: DEFLATE_RATIO, 32946: DEFLATE_RATIO, 32773: 64}
-#: Bytes that a strip may have more than its pixels, and columns and rows that a tile may.
+#: Additional bytes that a strip may have, and additional columns and rows of a coded strip or tile.
 _SPARE = 16
 
 
 def check_segments(path: Path, series: Any) -> tuple[str, ...]:
-    """Refuse an image whose strips or tiles are fewer than its rows need, or end behind the file; name missing ones.
+    """Raise an error if an image has too few strips or tiles, or strips after the end of the file.
 
-    Missing are those with neither place nor size, as programs write empty tiles; tifffile gives them the place of what
-    follows.
+    Missing ones give only a note, which is returned. They have neither position nor size, since programs write empty
+    tiles that way. tifffile gives them the position of the next one.
     """
     missing = 0
     total = 0
-    # STK and LSM name the strips of one of their planes.
+    # STK and LSM list the strips of one plane only.
     counted = series.kind not in ("stk", "lsm", "eer") and series.keyframe.jpegheader is None
     for number, page in enumerate(series.pages):
         if page is None:
@@ -82,7 +82,7 @@ def check_segments(path: Path, series: Any) -> tuple[str, ...]:
 
 
 def _widening(page: Any) -> float:
-    """Return by how much packed bits become longer in an array."""
+    """Return the factor by which packed bits become longer in an array."""
     bits = page.bitspersample if isinstance(page.bitspersample, int) else 8
     if page.dtype is None:
         return 1.0
@@ -90,7 +90,7 @@ def _widening(page: Any) -> float:
 
 
 def guard_pages(path: Path, series: Any) -> None:
-    """Let every strip and tile of a series, and of its other levels, be checked before it is decoded."""
+    """Replace the decoder of a series' pages, at all levels, by one that first checks every strip and tile."""
     guarded: set[int] = set()
     for level in series.levels:
         for page in level.pages:
@@ -102,10 +102,10 @@ def guard_pages(path: Path, series: Any) -> None:
 
 def _guarded(path: Path, page: Any, decode: Callable[..., Any]) -> Callable[..., Any]:
     compression = int(page.compression)
-    # Without compression the bytes are the pixels, and a wrong number of them is an error of tifffile.
+    # Without compression the bytes are the pixels, and tifffile raises an error for a wrong number.
     ratio = float("inf") if compression == _NONE else _RATIOS.get(compression, float("inf")) * _widening(page)
     itemsize = page.dtype.itemsize if page.dtype is not None else 1
-    # Bytes of a row whose values have fewer bits than a byte.
+    # Bytes of a row, if its values have fewer bits than a byte.
     bits = page.bitspersample if isinstance(page.bitspersample, int) else 8
     samples = page.samplesperpixel if page.planarconfig == 1 else 1
     row = (bits * samples * (page.tilewidth if page.is_tiled else page.imagewidth) + 7) // 8 if bits < _BYTE else 0
@@ -113,11 +113,11 @@ def _guarded(path: Path, page: Any, decode: Callable[..., Any]) -> Callable[...,
 
     def checked(data: bytes | None, index: int, /, **options: Any) -> Any:
         if data is not None:
-            # Not the size to which the last strip is filled up.
+            # Use the real size of the last strip, not the full size.
             _, _, shape = decode(None, index, **{**options, "_fullsize": False})
             check_size(path, shape, itemsize, len(data) + _SPARE, ratio)
             if options.get("jpegheader") is None:
-                # A coded last strip may have all rows of a strip.
+                # A coded last strip may have all rows of a full strip.
                 _check_coded(path, compression, data, decode(None, index, **{**options, "_fullsize": True})[2])
             if row and compression in _DEFLATE:
                 _check_packed_bits(path, data, rows, row)
@@ -127,14 +127,14 @@ def _guarded(path: Path, page: Any, decode: Callable[..., Any]) -> Callable[...,
 
 
 def _check_coded(path: Path, compression: int, data: bytes, shape: tuple[int, ...]) -> None:
-    """Compare the size that the header of a coded strip claims with that of the strip; a BadImageError if larger."""
+    """Raise `BadImageError` if the header of a coded strip claims a larger size than that of the strip."""
     found: tuple[int, ...] | None = None
     if compression in _JPEG and data[:2] == b"\xff\xd8":
         scans = read_scans(path, data)
         found = scans.height, scans.width
     elif compression in _PICTURES or compression in _PNG:
         found = coded_size(data)
-        # The picture may lie on its side.
+        # Rows and columns of the picture may be swapped.
         found = found if found is None or found[0] <= shape[1] + _SPARE else found[::-1]
     elif compression in _LZMA:
         _check_lzma(path, data, shape)
@@ -149,7 +149,7 @@ def _check_coded(path: Path, compression: int, data: bytes, shape: tuple[int, ..
 
 
 def _check_packed_bits(path: Path, data: bytes, rows: int, row: int) -> None:
-    """Refuse a strip with more bytes than its packed bits are, of which tifffile would take the first."""
+    """Raise an error for a strip with more bytes than its packed bits, of which tifffile would use the first."""
     left = zlib.decompressobj()
     if len(left.decompress(data, rows * row + 1)) > rows * row:
         raise BadImageError(
@@ -158,7 +158,7 @@ def _check_packed_bits(path: Path, data: bytes, rows: int, row: int) -> None:
 
 
 def _check_lzma(path: Path, data: bytes, shape: tuple[int, ...]) -> None:
-    """Compare the checksum at the end of an LZMA stream, at which the decoder does not arrive."""
+    """Raise an error for a damaged or too long LZMA stream. The decoder does not reach the checksum at its end."""
     decompressor = lzma.LZMADecompressor()
     left = prod(shape) * _SPARE
     block = data

@@ -1,6 +1,6 @@
-"""Arrays of zarr whose chunks unpack to no more than their size.
+"""Zarr arrays whose chunks unpack to no more than their size.
 
-zarr's own codecs believe the size that a compressed chunk claims, or unpack without end.
+zarr's own codecs trust the size that a compressed chunk claims, or unpack without limit.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from napari_foundseg.io.formats.integrity.zarr_metadata import COMPRESSIONS, PRE
 
 __all__ = ["open_checked"]
 
-#: Bytes by which a checksum between two codecs makes a chunk longer, and by which a filter makes a value wider.
+#: Additional bytes of a chunk for a checksum between two codecs, and most bytes of a value after a filter.
 _SPARE = 64
 _WIDEST = 8
 
 
 def open_checked(path: Path, group: Any, name: str) -> Any:
-    """Open an array of a group, whose chunks then unpack to no more than their size.
+    """Open an array of a group so that its chunks unpack to no more than their size.
 
     Raises
     ------
     BadImageError
-        If its codecs are not plain, or a chunk does not fit into the memory.
+        If its codecs are not plain, or a chunk does not fit into memory.
     """
     check_array(path, path / name)
     array = group[name]
@@ -47,7 +47,7 @@ def open_checked(path: Path, group: Any, name: str) -> Any:
     if metadata.zarr_format == 3:
         changed = replace(metadata, codecs=tuple(_bounded(path, codec) for codec in metadata.codecs))
     else:
-        # A filter may store other types than those of the array.
+        # A filter may store a dtype other than that of the array.
         limit = prod(shape) * max(array.dtype.itemsize, _WIDEST if metadata.filters else 0) + _SPARE
         compressor = metadata.compressor
         if compressor is not None:
@@ -57,7 +57,7 @@ def open_checked(path: Path, group: Any, name: str) -> Any:
 
 
 def _bounded(path: Path, codec: Any) -> Any:
-    """Return a codec of format 3 that unpacks no more than a chunk has."""
+    """Return a codec of format 3 that unpacks no more bytes than a chunk has."""
     if isinstance(codec, ShardingCodec):
         return ShardingCodec(
             chunk_shape=codec.chunk_shape,
@@ -75,7 +75,7 @@ def _bounded(path: Path, codec: Any) -> Any:
 
 @dataclass(frozen=True)
 class _BoundedCodec(BytesBytesCodec):
-    """A compression of format 3."""
+    """A compression of zarr format 3 with limited output."""
 
     path: Path
     name: str
@@ -96,7 +96,7 @@ class _BoundedCodec(BytesBytesCodec):
 
 
 class _BoundedCompressor(NumCodec):  # type: ignore[misc]
-    """A compression of format 2."""
+    """A compression of zarr format 2 with limited output."""
 
     codec_id = "bounded"
 
@@ -118,7 +118,7 @@ def _native(dtype: Any) -> Any:
 
 
 def _unpack(path: Path, name: str, packed: bytes, shape: tuple[int, ...], limit: int) -> bytes:
-    """Decompress a chunk to at most `limit` bytes; an error where it has more."""
+    """Decompress a chunk to at most `limit` bytes; raise an error if it has more."""
     import imagecodecs
 
     check_size(path, shape, 1, len(packed) + _SPARE, COMPRESSIONS[name], limit - _SPARE)

@@ -1,6 +1,6 @@
-"""The metadata of a zarr array: which codecs it names, how many chunks it has, and which of them are missing.
+"""Checks of a zarr array's metadata: its codecs, its number of chunks, and missing chunks.
 
-A codec of another kind than those listed here may execute what a chunk holds, such as a pickle.
+A codec of a kind not listed here may execute the content of a chunk, such as a pickle.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from napari_foundseg.io.formats.free_memory import format_bytes
 
 __all__ = ["COMPRESSIONS", "PREFIX", "check_array", "check_chunk_count", "missing_chunks", "read_metadata"]
 
-#: Compressions, and how many bytes a byte stands for at most; most have no such limit.
+#: Compressions, and the most bytes that a byte can encode; infinite where there is no such limit.
 COMPRESSIONS = {
     "zstd": float("inf"),
     "blosc": float("inf"),
@@ -30,24 +30,24 @@ COMPRESSIONS = {
     "bz2": float("inf"),
     "lzma": float("inf"),
 }
-#: Codecs of zarr's format 3 besides compressions, and filters of format 2; all only compute numbers.
+#: Other codecs of zarr format 3, and filters of format 2. All only compute numbers.
 _PLAIN = {"bytes", "endian", "transpose", "sharding_indexed", "crc32c"}
 _FILTERS = {
     *("delta", "fixedscaleoffset", "quantize", "bitround", "shuffle", "astype"),
     *("crc32", "crc32c", "adler32", "fletcher32"),
 }
-#: What the names of numcodecs' compressions begin with in format 3.
+#: Prefix of the names of numcodecs' compressions in format 3.
 PREFIX = "numcodecs."
-#: Chunks of one slice: each costs time and memory to ask for.
+#: Most chunks of one slice, since each request takes time and memory.
 _MOST_CHUNKS = 1 << 18
-#: Chunks that are looked for one by one when an array is opened.
+#: Most chunks to search one by one when an array is opened.
 _MOST_NAMED = 1 << 14
-#: Bytes of a chunk besides its pixels, such as those of an index.
+#: Additional bytes of a chunk, such as those of an index.
 _SPARE = 1 << 20
 
 
 def read_metadata(array: Path) -> dict[str, Any]:
-    """Return the metadata of an array of zarr's format 3 or 2; empty where there are none."""
+    """Return the metadata of a zarr array of format 3 or 2; empty if there are none."""
     for name in ("zarr.json", ".zarray"):
         if (array / name).is_file():
             found = json.loads((array / name).read_bytes())
@@ -56,12 +56,12 @@ def read_metadata(array: Path) -> dict[str, Any]:
 
 
 def check_array(path: Path, array: Path) -> None:
-    """Refuse an array with codecs that are not plain, before zarr opens it.
+    """Raise an error for an array with codecs that are not plain, before zarr opens it.
 
     Raises
     ------
     BadImageError
-        If a codec is another, or the values are no numbers.
+        If a codec is not listed here, or the values are not numbers.
     """
     known = read_metadata(array)
     if "codecs" in known:
@@ -96,7 +96,7 @@ def _names(codecs: Any) -> Iterator[str]:
 
 
 def check_chunk_count(path: Path, array: Any, axes: list[int]) -> None:
-    """Refuse an array of which one slice has so many chunks that asking for them never ends."""
+    """Raise an error for an array with so many chunks per slice that requests for them would not end."""
     count = prod(-(-int(array.shape[i]) // int(array.chunks[i])) for i in axes)
     if count > _MOST_CHUNKS:
         raise BadImageError(
@@ -107,9 +107,9 @@ def check_chunk_count(path: Path, array: Any, axes: list[int]) -> None:
 
 
 def missing_chunks(path: Path, array: Any) -> tuple[list[str], int]:
-    """Return the names of chunks that are not on the disk, and how many there should be.
+    """Return the names of missing chunks, and the total number of chunks.
 
-    Of a sharded array these are its shards. Of one with very many chunks nothing is looked for.
+    For a sharded array these are its shards. For an array with very many chunks, nothing is searched.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def missing_chunks(path: Path, array: Any) -> tuple[list[str], int]:
     total = prod(counts)
     if total > _MOST_NAMED:
         return [], total
-    # A chunk is read as a whole, whatever its size.
+    # zarr reads a chunk file as a whole, whatever its size.
     largest = 2 * prod(array.metadata.chunk_grid.chunk_shape) * array.dtype.itemsize + _SPARE
     missing = []
     for index in product(*map(range, counts)):

@@ -1,1 +1,1 @@
-"""Families that classify pixels: semantic, panoptic and instance segmentation."""
+"""Families that predict classes: semantic, panoptic and instance segmentation."""

@@ -1,8 +1,8 @@
-"""DETR's panoptic models from their authors' own files (``.pth``), run by transformers' network.
+"""DETR's panoptic models from their authors' own files (``.pth``), run by the network of transformers.
 
-Names and the packed projections of attention are changed to those that transformers' folders have; what files do not
-say (eight heads, pictures of 800 to 1333 pixels) is as published. A file with a dilated last stage (DC5) has the same
-tensors as one without and is distinguished by its name alone.
+Tensor names are converted to those of transformers' folders, and the packed projections of attention are split. Files
+do not state the number of heads (eight) and the size of pictures (800 to 1333 pixels); the published values are used. A
+file with a dilated last stage (DC5) has the same tensors as one without, so only its name distinguishes it.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ FAMILY = Family(
     expects="as is",
 )
 _MARKS = ("detr.transformer.encoder.layers.0.self_attn.in_proj_weight", "bbox_attention.q_linear.weight")
-#: As published: what a picture's shorter and longer side are resized to at most.
+#: Published sizes: the length that the shorter side is resized to, and the largest length of the longer side.
 _SIZES = {"shorter": 800, "longest": 1333}
 _HEADS = 8
 _BODY = r"^detr\.backbone\.0\.body\."
 _ENCODER = "detr.model.backbone.conv_encoder.model."
-#: From the authors' names to those of transformers' folders.
+#: Patterns of the authors' tensor names, and the names in transformers' folders.
 _NAMES = [(re.compile(pattern), name) for pattern, name in [
     (_BODY + r"conv1\.", _ENCODER + "embedder.embedder.convolution."),
     (_BODY + r"bn1\.", _ENCODER + "embedder.embedder.normalization."),
@@ -64,7 +64,7 @@ _IN_LAYERS = {
 
 
 def load(row: CatalogRow, path: Path, device: str) -> Segmenter:
-    """Return the model of a row; CheckpointError if tensors are missing, or of odd shapes."""
+    """Load the model of a row; raise CheckpointError if tensors are missing or have wrong shapes."""
     from transformers import DetrImageProcessor
 
     tensors = _own(read_tensors(path))
@@ -83,7 +83,7 @@ def load(row: CatalogRow, path: Path, device: str) -> Segmenter:
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Return fields of the row if a file is of this family; CheckpointError if its last stage is dilated."""
+    """Return catalogue fields if a file is of this family, else None; CheckpointError if its last stage is dilated."""
     shapes = _own(found.shapes)
     if not all(mark in shapes for mark in _MARKS):
         return None
@@ -105,7 +105,7 @@ def recognise(found: WeightsView) -> dict[str, Any] | None:
 
 
 def _own(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the tensors of the network, without the prefix ``model.`` and those of training."""
+    """Return the network's tensors, without the prefix ``model.`` and the tensors used only in training."""
     named = {name.removeprefix("model."): value for name, value in tensors.items()}
     return {
         name: value
@@ -125,7 +125,7 @@ def _count(shapes: Mapping[str, Any], prefix: str) -> int:
 
 
 def _config(shapes: Mapping[str, tuple[int, ...]], classes: tuple[str, ...]) -> Any:
-    """Return the configuration of transformers that fits the shapes."""
+    """Return a configuration of transformers that matches the shapes."""
     from transformers import DetrConfig, ResNetConfig
 
     body = "detr.backbone.0.body."
@@ -159,7 +159,7 @@ def _config(shapes: Mapping[str, tuple[int, ...]], classes: tuple[str, ...]) -> 
 
 
 def _renamed(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """Return tensors under the names of transformers' folders, packed projections split."""
+    """Rename tensors as in transformers' folders, and split the packed projections."""
     renamed: dict[str, Any] = {}
     for name, value in tensors.items():
         new = _new_name(name)

@@ -1,6 +1,6 @@
-"""EfficientPS, written from its paper: files in a format of our own, since the layout of its published ones is unknown.
+"""EfficientPS, implemented from its paper. Files have this package's own format, since the published layout is unknown.
 
-Its authors' code is under GPL-3.0; nothing of it was read or copied.
+The authors' code is under GPL-3.0; none of it was read or copied.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ __all__ = ["FAMILY", "EfficientPSModel", "load", "recognise", "save_efficientps"
 
 _FORMAT = "foundseg-efficientps"
 _MARK = "encoder.stem.0.weight"
-#: Of red, green and blue from 0 to 255, as its authors trained it.
+#: Mean and deviation of red, green and blue from 0 to 255, as in its authors' training.
 _MEAN = (106.433, 116.617, 119.559)
 _STD = (65.496, 67.6, 74.123)
-#: Bounds of what a file says of its network.
+#: Bounds of the network's sizes that a file may state.
 _SIZES = {"width": (0.05, 8.0), "depth": (0.05, 8.0), "channels": (8, 2048), "hidden": (8, 8192)}
 
 FAMILY = Family(
@@ -61,20 +61,20 @@ class EfficientPSModel(LoadedClasses):
     row : CatalogRow
         Its row.
     facts : mapping
-        What its file says.
+        The facts in its file.
     """
 
     def __init__(self, network: EfficientPS, row: CatalogRow, facts: Mapping[str, Any]) -> None:
         super().__init__(network, row)
         self.window = int(facts["window"])
         self._stuff_area = int(facts["stuff_area"])
-        #: Numbers of classes by those of things, and of stuff.
+        #: Class numbers of the things, in the order of the network's things, and of the stuff.
         self._things = [facts["classes"].index(name) for name in facts["things"]]
         self._stuff = [i for i in range(len(facts["classes"])) if i not in self._things]
         self._mean, self._std = (np.array(facts[name], np.float32) for name in ("mean", "std"))
 
     def panoptic(self, rgb: NDArray[np.uint8], options: PanopticOptions) -> Panoptic:
-        """Split a picture into objects and stuff by the fusion of the paper."""
+        """Split a picture into objects and stuff with the fusion from the paper."""
         found = self._found(rgb, options.threshold)
         fused = fused_logits(
             found.classes.cpu().numpy(),
@@ -84,7 +84,7 @@ class EfficientPSModel(LoadedClasses):
             overlap_threshold=1 - options.overlap_mask_area_threshold,
             stuff_area=self._stuff_area,
         )
-        # A class that is called background has no id.
+        # A class named background has no id.
         numbers = fused.semantic - (fused.semantic > 0) * (1 - self.first)
         return fused._replace(semantic=numbers.astype(np.uint16), classes=fused.classes - 1 + self.first)
 
@@ -93,7 +93,7 @@ class EfficientPSModel(LoadedClasses):
         return np.asarray(self._found(rgb, 1.0).classes.argmax(0).cpu().numpy() + self.first, np.uint16)
 
     def _found(self, rgb: NDArray[np.uint8], least: float) -> Found:
-        """Run the network on a picture padded at the bottom and right; scores are cut to the picture."""
+        """Run the network on a picture, padded at the bottom and right; class scores are cropped to the picture."""
         import torch
 
         from napari_foundseg.models.nets.classes.efficientps.network import STRIDE
@@ -106,7 +106,7 @@ class EfficientPSModel(LoadedClasses):
         return found._replace(classes=found.classes[:, :rows, :columns])
 
     def _objects(self, found: Found, shape: Sequence[int], threshold: float) -> list[BoxLogits | None]:
-        """Return objects with their logits at the picture's resolution, shifted so that 0 is the threshold."""
+        """Return objects with logits at the picture's resolution, shifted so that the threshold is 0."""
         boxes, masks = found.boxes.cpu().numpy(), found.masks.cpu()
         shift = float(np.log(np.clip(threshold, 1e-6, 1 - 1e-6) / (1 - np.clip(threshold, 1e-6, 1 - 1e-6))))
         things, scores = found.things.tolist(), found.scores.tolist()
@@ -119,7 +119,7 @@ class EfficientPSModel(LoadedClasses):
 def save_efficientps(
     path: Path, network: EfficientPS, classes: Sequence[str], things: Sequence[str], **facts: Any
 ) -> None:
-    """Write a network in the format that is imported.
+    """Write a network in the format that `recognise` and `load` accept.
 
     Parameters
     ----------
@@ -128,12 +128,12 @@ def save_efficientps(
     network : EfficientPS
         A network of `models.nets.classes.efficientps.network`.
     classes : sequence of str
-        Names of the classes in the order of the network's.
+        Names of the classes, in the network's order.
     things : sequence of str
-        Those that come in objects, in the order of the network's.
+        Names of the classes with separate objects, in the network's order.
     **facts
-        Arguments of the network other than the paper's (`width`, `depth`, `channels`, `hidden`); `mean` and `std` of
-        red, green and blue from 0 to 255, `window` in pixels, and `stuff_area`.
+        Arguments of the network that differ from the paper (`width`, `depth`, `channels`, `hidden`); `mean` and `std`
+        of red, green and blue from 0 to 255; `window` in pixels; and `stuff_area`.
     """
     from safetensors.torch import save_file
 
@@ -143,14 +143,14 @@ def save_efficientps(
 
 
 def load(row: CatalogRow, path: Path, device: str) -> EfficientPSModel:
-    """Return the model of a row; CheckpointError if tensors and facts of the file disagree."""
+    """Load the model of a row; raise CheckpointError if the tensors and facts of the file do not match."""
     facts = _facts(path, read_config(path))
     network: Any = load_network(path, lambda _shapes: _network(facts), _MARK, "EfficientPS", device)[0]
     return EfficientPSModel(network, row, facts)
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Return fields of the row of a file in this format."""
+    """Return catalogue fields for a file in this format; None for other files."""
     if found.config.get("format") != _FORMAT:
         return None
     if found.config.get("version") != "1":
@@ -175,7 +175,7 @@ def _network(facts: Mapping[str, Any]) -> EfficientPS:
 
 
 def _facts(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the facts of a file with the defaults; CheckpointError if they cannot be."""
+    """Return the facts in a file, completed with defaults; raise CheckpointError if they are impossible."""
     try:
         facts = {"mean": _MEAN, "std": _STD, "window": 1024, "stuff_area": 2048, **json.loads(config["facts"])}
         classes, things = facts["classes"], facts["things"]
@@ -196,7 +196,7 @@ def _facts(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _in_picture(box: Any, mask: Any, shape: Sequence[int], number: int, score: float) -> BoxLogits | None:
-    """Return an object whose logits are resized to its box; None if that lies outside the picture."""
+    """Return an object with logits resized to its box; None if the box is outside the picture."""
     from torch.nn import functional
 
     x0, y0 = (int(np.floor(value)) for value in box[:2])

@@ -1,7 +1,7 @@
 """Mask2Former and MaskFormer from their authors' own files (detectron2's ``.pkl`` and ``.pth``), for transformers.
 
-A file holds tensors alone. Sizes of the network follow from their shapes; names of classes and the size of pictures are
-those of the published file with as many classes, or what the user says.
+A file has only tensors. The sizes of the network follow from their shapes. Class names and the size of pictures come
+from the user, or else from the published file with the same number of classes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["FAMILY", "MaskFormerFacts", "load", "recognise"]
 
 
 class MaskFormerFacts(Declared):
-    """What a file of Mask2Former or MaskFormer does not say."""
+    """Facts that a file of Mask2Former or MaskFormer does not contain."""
 
     noun: ClassVar[str] = "fact about Mask2Former or MaskFormer"
 
@@ -51,7 +51,7 @@ FAMILY = Family(
 
 
 class _Published(NamedTuple):
-    """What the published files with a number of classes were trained on."""
+    """The data set and picture size of the published files with a certain number of classes."""
 
     data_set: str
     shorter: int
@@ -67,22 +67,22 @@ _PUBLISHED = {
     150: _Published("ADE20K", 512, 2048),
     171: _Published("COCO-Stuff", 640, 2560),
 }
-#: Of other numbers of classes: detectron2's own sizes.
+#: For other numbers of classes: detectron2's default sizes.
 _OTHERWISE = _Published("", 800, 1333)
-#: Of ADE20K's 150 classes: larger pictures, which wide Swins and networks with an encoder were trained on.
+#: For ADE20K's 150 classes: wide Swins, and networks with an encoder, were trained on larger pictures.
 _LARGER = (640, 2560)
 _WIDE = 128
 _PREDICTOR = "sem_seg_head.predictor."
 _MARK = f"{_PREDICTOR}class_embed.weight"
 _BASELINE = "sem_seg_head.predictor.weight"
-#: Mean and deviation of RGB where a file has none of its own.
+#: Mean and deviation of RGB for files that do not contain them.
 _MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-#: What sides are rounded up to.
+#: Sides of pictures are rounded up to multiples of this.
 _MULTIPLE = 32
 
 
 def load(row: CatalogRow, path: Path, device: str) -> Segmenter:
-    """Return the model of a row; CheckpointError if the file has another layout, or other classes than the row."""
+    """Load the model of a row; CheckpointError if the file has another layout, or other classes than the row."""
     from transformers import Mask2FormerImageProcessor, MaskFormerImageProcessor
 
     from napari_foundseg.models.nets.classes.maskformer.names import is_mask2former, without_old_names
@@ -110,7 +110,7 @@ def load(row: CatalogRow, path: Path, device: str) -> Segmenter:
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Return fields of the row if a file is of this family; CheckpointError if it is one that cannot be run."""
+    """Return catalogue fields if a file is of this family, else None; CheckpointError if it cannot be run."""
     shapes = without_prefix(found.shapes, _MARK)
     if f"{_PREDICTOR}query_embed.weight" not in shapes:
         baseline = without_prefix(found.shapes, _BASELINE)
@@ -155,7 +155,7 @@ def recognise(found: WeightsView) -> dict[str, Any] | None:
 
 
 def _classes(path: Path, facts: MaskFormerFacts, data_set: str, count: int) -> tuple[str, ...]:
-    """Return names of classes; CheckpointError if the user names another number of them."""
+    """Return the class names; raise CheckpointError if the user's names have another number."""
     if data_set:
         names = CLASS_SETS[data_set]
     else:
@@ -169,7 +169,7 @@ def _classes(path: Path, facts: MaskFormerFacts, data_set: str, count: int) -> t
 
 
 def _assumed(facts: MaskFormerFacts, published: _Published, count: int) -> str:
-    """Say what was assumed; empty if the user has said all of it."""
+    """Return a text with the assumed facts; empty if the user stated all of them."""
     taken = []
     if not facts.classes:
         names = f"are those of {published.data_set}" if published.data_set else "have numbers"
@@ -188,7 +188,7 @@ def _assumed(facts: MaskFormerFacts, published: _Published, count: int) -> str:
 
 
 def _backbone(shapes: Mapping[str, tuple[int, ...]]) -> str:
-    """Return the name of a backbone in titles; empty if it is none of the published sizes."""
+    """Return the name of a backbone for titles; empty if it has none of the published sizes."""
     blocks = [
         len({name.split(".")[place] for name in shapes if name.startswith(f"backbone.{stage}.")})
         for stage, place in (*((f"layers.{i}.blocks", 4) for i in range(4)), *((f"res{i}", 2) for i in range(2, 6)))
@@ -207,7 +207,7 @@ def _check(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
 
 
 def _described(path: Path, tensors: Mapping[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
-    """Return class, configuration and tensors of transformers' network; CheckpointError if they do not fit."""
+    """Return transformers' class, configuration and tensors of a network; CheckpointError if they do not match."""
     from napari_foundseg.models.nets.classes.maskformer.names import by_new_names
     from napari_foundseg.models.nets.classes.maskformer.sizes import config_of, kind_of
 

@@ -1,8 +1,8 @@
-"""Networks of OpenMMLab's mmsegmentation from its files (``.pth``), by the layout of their tensors.
+"""Networks of OpenMMLab's mmsegmentation from its files (``.pth``), identified by the layout of their tensors.
 
-FCN, PSPNet, DeepLabV3 and V3+, Semantic FPN, UPerNet, SegFormer, SETR and U-Net. What tensors do not say (dilations,
-the size of pictures) is in the configuration that the files carry, which is read as text; else the published networks
-decide.
+FCN, PSPNet, DeepLabV3 and V3+, Semantic FPN, UPerNet, SegFormer, SETR and U-Net. Tensors do not state the dilations and
+the size of pictures. The files contain a configuration with these facts, which is read as text. If it is missing, those
+of the published networks are used.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ _LAST = "decode_head.conv_seg.weight"
 _OTHER_TASKS = ("bbox_head.", "roi_head.", "rpn_head.", "panoptic_head.", "keypoint_head.", "mask_head.", "head.")
 _MEAN = (123.675, 116.28, 103.53)
 _STD = (58.395, 57.12, 57.375)
-#: mmsegmentation's threshold of the only score of two classes.
+#: mmsegmentation's threshold for two classes that share one score.
 _THRESHOLD = 0.3
 #: Heads whose published ResNets have dilations in place of strides.
 _DILATED = {"fcn", "pspnet", "deeplabv3", "deeplabv3plus"}
-#: Side of the largest crops of the published networks that see whole pictures.
+#: Largest training crop of the published networks that take whole pictures.
 _WINDOW = 1024
 _DATA_SETS = {"ade20k": "ADE20K", "cityscapes": "Cityscapes", "voc12": "VOC"}
 
 
 def load(row: CatalogRow, path: Path, device: str) -> PixelClasses:
-    """Return the model of a row; CheckpointError if the file has other tensors."""
+    """Load the model of a row; raise CheckpointError if the file has other tensors."""
     from napari_foundseg.models.nets.classes.openmmlab.network import EncoderDecoder
 
     tensors = _stripped(read_tensors(path))
@@ -62,7 +62,7 @@ def load(row: CatalogRow, path: Path, device: str) -> PixelClasses:
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
     facts = _checked(path, shapes, config)
     network = EncoderDecoder(shapes, facts)
-    # The index of places in windows is computed, whatever the file has.
+    # The network computes the index of positions in windows itself; the one in the file is not needed.
     own = {name: value.float() for name, value in without_counts(tensors).items() if not name.endswith("_index")}
     network.load_state_dict(own, strict=False)
     count = shapes[_LAST][0]
@@ -75,7 +75,7 @@ def load(row: CatalogRow, path: Path, device: str) -> PixelClasses:
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Return fields of the row if a file is of this family."""
+    """Return catalogue fields if a file is of this family; else None."""
     shapes = _stripped(found.shapes)
     if _LAST not in shapes:
         _refuse_other_tasks(found.path, shapes)
@@ -110,7 +110,7 @@ def recognise(found: WeightsView) -> dict[str, Any] | None:
 
 
 def _checked(path: Path, shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]) -> Facts:
-    """Return the facts of a file's network; CheckpointError if it cannot be made, or has other tensors."""
+    """Return the facts of a file's network; raise CheckpointError if it cannot be built or has other tensors."""
     from napari_foundseg.models.nets.classes.openmmlab.heads import HEADS
     from napari_foundseg.models.nets.classes.openmmlab.network import EncoderDecoder
 
@@ -121,7 +121,7 @@ def _checked(path: Path, shapes: Mapping[str, tuple[int, ...]], config: Mapping[
 
 
 def _kinds(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, str]:
-    """Return the names of head and backbone; CheckpointError if one is not known."""
+    """Return the names of head and backbone; raise CheckpointError if one is not supported."""
     from napari_foundseg.models.nets.classes.openmmlab.heads import head_of
     from napari_foundseg.models.nets.classes.openmmlab.network import backbone_of
     from napari_foundseg.models.nets.classes.openmmlab.parts import Shapes
@@ -140,7 +140,7 @@ def _kinds(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, str]
 
 
 def _facts(path: Path, head: str, backbone: str, config: Mapping[str, Any]) -> Facts:
-    """Return what tensors do not say: by the configuration, else by the file's name, else as published."""
+    """Return facts that tensors do not state, from the configuration, the file's name, or the published networks."""
     from napari_foundseg.models.nets.classes.openmmlab.facts import Facts
 
     name = path.name.lower()
@@ -167,7 +167,7 @@ def _facts(path: Path, head: str, backbone: str, config: Mapping[str, Any]) -> F
 
 
 def _preparation(path: Path, shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]) -> Preparation:
-    """Return how pictures are prepared."""
+    """Return how pictures are prepared: normalisation, size and padding."""
     values = setting(config, "data_preprocessor", default={}) or setting(config, "img_norm_cfg", default={})
     mean, std = (_numbers(values.get(part), own, float) for part, own in (("mean", _MEAN), ("std", _STD)))
     if len(mean) != len(std) or len(mean) not in (1, 3) or min(std) <= 0:
@@ -198,14 +198,17 @@ def _preparation(path: Path, shapes: Mapping[str, tuple[int, ...]], config: Mapp
 
 
 def _side_in_name(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> int:
-    """Return the crop that a name says (``drive-64x64``) of a U-Net, which sees crops; others see whole pictures."""
+    """Return the side of the crops in a file's name, such as 64 for ``drive-64x64``.
+
+    It holds for U-Nets, and for crops of 769 pixels. Other networks take whole pictures.
+    """
     sides = re.search(r"(\d{2,4})x(\d{2,4})", path.name)
     crops = sides is not None and ("769" in sides[0] or any(name.startswith("backbone.decoder.") for name in shapes))
     return max(int(sides[1]), int(sides[2])) if sides is not None and crops else _WINDOW
 
 
 def _names(path: Path, meta: Mapping[str, Any], count: int) -> tuple[str, ...]:
-    """Return the names of classes; none where the file has none. CheckpointError if they are of another number."""
+    """Return the class names, empty if the file has none; raise CheckpointError if their number is wrong."""
     named = setting(meta, "dataset_meta", "classes") or meta.get("CLASSES") or setting(meta, "dataset_meta", "CLASSES")
     if not named:
         known = [own for word, own in _DATA_SETS.items() if word in path.name.lower()]
@@ -213,7 +216,7 @@ def _names(path: Path, meta: Mapping[str, Any], count: int) -> tuple[str, ...]:
     if not isinstance(named, list) or not all(isinstance(one, str) for one in named):
         raise CheckpointError(f"{path} has classes that are not a list of names: {named!r:.80}. Get it again.")
     if count == 1 and len(named) == 2:
-        # One score tells the second class from the first.
+        # The only score is that of the second class; the first is the background.
         return tuple(named[1:])
     if len(named) != count:
         raise CheckpointError(
@@ -224,7 +227,7 @@ def _names(path: Path, meta: Mapping[str, Any], count: int) -> tuple[str, ...]:
 
 
 def _palette(meta: Mapping[str, Any], count: int) -> list[str]:
-    """Return colours by number, as ``#rrggbb``; a palette that is short or odd has empty ones."""
+    """Return colours by class number, as ``#rrggbb``; empty texts for missing or invalid colours."""
     named = _named_palette(meta)
     colours = named if isinstance(named, list) else []
     shift = 1 if count == 1 and len(colours) == 2 else 0
@@ -246,7 +249,7 @@ def _meta(path: Path) -> dict[str, Any]:
 
 
 def _config(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of the network; test settings and normalisation among them. Empty where there are none."""
+    """Return the settings of the network, with its test settings and normalisation; empty if there are none."""
     whole = read_config_text(meta.get("cfg") or meta.get("config"))
     model = whole.get("model")
     if not isinstance(model, dict):
@@ -257,7 +260,7 @@ def _config(meta: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_other_tasks(path: Path, shapes: Mapping[str, Any]) -> None:
-    """Raise CheckpointError of a network of OpenMMLab for boxes or key points."""
+    """Raise CheckpointError for networks of OpenMMLab that predict boxes or key points."""
     backbone = any(name.startswith("backbone.") for name in shapes)
     heads = sorted({one for one in _OTHER_TASKS if any(name.startswith(one) for name in shapes)})
     if path.is_file() and backbone and heads and {"mmcv_version", "mmengine_version"} & _meta(path).keys():
@@ -268,7 +271,7 @@ def _refuse_other_tasks(path: Path, shapes: Mapping[str, Any]) -> None:
 
 
 def _prefixless(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """Return tensors without what surrounds them in a file."""
+    """Return tensors without the prefix that they have in a file."""
     prefixes = [one for one in ("state_dict.module.", "state_dict.", "module.") if f"{one}{_LAST}" in tensors]
     if not prefixes:
         inside = any(name.startswith("state_dict.") for name in tensors)
@@ -277,13 +280,13 @@ def _prefixless(tensors: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _stripped(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the tensors of the network, without those of training."""
+    """Return the tensors of the network, without those used only in training."""
     left_out = ("auxiliary_head.", "data_preprocessor.")
     return {name: own for name, own in _prefixless(tensors).items() if not name.startswith(left_out)}
 
 
 def _numbers(value: Any, default: tuple[Any, ...], kind: type = int) -> tuple[Any, ...]:
-    """Return a list of numbers, or `default` if it is none."""
+    """Return a list of numbers as a tuple; `default` if the value is anything else."""
     right = isinstance(value, list) and value and all(isinstance(n, int | float) for n in value)
     return tuple(kind(n) for n in value) if right else default
 
@@ -293,7 +296,7 @@ def _number(value: Any, default: float) -> float:
 
 
 def _backbone_title(backbone: str, shapes: Mapping[str, tuple[int, ...]]) -> str:
-    """Return what people call a backbone, such as ``ResNet-50``."""
+    """Return the usual name of a backbone, such as ``ResNet-50``."""
     if backbone != "resnet":
         return {"unet": "U-Net", "vit": "ViT", "mit": "MiT", "swin": "Swin"}[backbone]
     convs = sum(re.fullmatch(r"backbone\.layer\d+\.\d+\.conv\d+\.weight", name) is not None for name in shapes)

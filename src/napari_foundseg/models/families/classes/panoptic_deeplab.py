@@ -1,8 +1,8 @@
 """Panoptic-DeepLab from detectron2's published weights (``.pkl``): classes, centres and offsets of a picture.
 
-Pictures are resized, normalised and padded as detectron2's published configurations do it. Offsets are scaled with the
-maps where a picture was resized, so that they are pixels of the picture; detectron2 leaves them as they are, which is
-the same where nothing is resized.
+Pictures are resized, normalised and padded as in detectron2's published configurations. If a picture was resized, the
+offsets are scaled with the maps, so that their unit is pixels of the picture. Detectron2 does not scale them; without
+resizing the results are the same.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ FAMILY = Family(
     expects="as is",
 )
 
-#: detectron2's mean and deviation of RGB where the file has none of its own.
+#: detectron2's mean and deviation of RGB, for files that do not contain them.
 _MEAN = (123.675, 116.28, 103.53)
 _STD = (58.395, 57.12, 57.375)
 _MARKS = ("backbone.stem.conv3.weight", "ins_embed_head.center_predictor.weight", "sem_seg_head.predictor.weight")
-#: What the published configurations have, by the data set: side lengths that a picture's shorter and longer side are
-#: resized to (0: as it is), the crops of training, and how pixels are grouped.
+#: Published configurations by data set: the lengths that a picture's shorter and longer side are resized to (0: not
+#: resized), the crops of training, and how pixels are grouped.
 _PUBLISHED: dict[str, dict[str, Any]] = {
     "Cityscapes": {"shorter": 1024, "longest": 2048, "crop": [512, 1024], "nms_kernel": 7, "stuff_area": 2048},
     "COCO panoptic": {"shorter": 640, "longest": 640, "crop": [640, 640], "nms_kernel": 41, "stuff_area": 4096},
 }
-#: Of weights of another training: pictures as they are, pooling over all of one, and detectron2's defaults.
+#: For other weights: pictures are not resized, pooling is over the whole picture, and detectron2's defaults hold.
 _OTHERWISE: dict[str, Any] = {"shorter": 0, "longest": 1024, "crop": [], "nms_kernel": 7, "stuff_area": 2048}
 
 
@@ -63,9 +63,9 @@ class CentreModel(LoadedClasses):
     network : PanopticDeepLab
         The network.
     row : CatalogRow
-        Its row, whose options say what pictures are resized to.
+        Its row; the options have the size of pictures.
     mean, std : (3,) Tensor of float
-        Of red, green and blue.
+        Mean and deviation of red, green and blue.
     """
 
     def __init__(self, network: Any, row: CatalogRow, mean: torch.Tensor, std: torch.Tensor) -> None:
@@ -79,11 +79,11 @@ class CentreModel(LoadedClasses):
 
     @property
     def window(self) -> int:
-        """Longest side in pixels of what the network sees."""
+        """Longest side of the network's input in pixels."""
         return self._longest
 
     def centre_maps(self, rgb: NDArray[np.uint8]) -> CentreMaps:
-        """Run the network on a picture."""
+        """Run the network on a picture; the maps have the picture's resolution."""
         import torch
         from torch.nn import functional
 
@@ -113,14 +113,14 @@ class CentreModel(LoadedClasses):
         height, width = rgb.shape[:2]
         factor = (self._shorter or min(height, width)) / min(height, width)
         factor = min(factor, self._longest / max(height, width))
-        # Rounded as detectron2 rounds.
+        # Rounded like in detectron2.
         size = (max(1, int(width * factor + 0.5)), max(1, int(height * factor + 0.5)))
         picture = rgb if size == (width, height) else np.array(fromarray(rgb).resize(size, Resampling.BILINEAR))
         resized = torch.as_tensor(picture).to(self.device).movedim(-1, 0).float()
         return (resized - self._mean) / self._std
 
     def _padded(self, picture: torch.Tensor) -> torch.Tensor:
-        """Fill up with zeros below and to the right to multiples of the crops that the network was trained on."""
+        """Pad with zeros at the bottom and right, to multiples of the crops of training."""
         from torch.nn import functional
 
         if not self._crop:
@@ -130,7 +130,7 @@ class CentreModel(LoadedClasses):
 
 
 def load(row: CatalogRow, path: Path, device: str) -> CentreModel:
-    """Return the model of a row; CheckpointError if the file has another layout, or other classes than the row."""
+    """Load the model of a row; CheckpointError if the file has another layout, or other classes than the row."""
     import torch
 
     from napari_foundseg.models.nets.classes.panoptic_deeplab import STRIDE, PanopticDeepLab
@@ -151,7 +151,7 @@ def load(row: CatalogRow, path: Path, device: str) -> CentreModel:
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Return fields of the row if a file is of this family."""
+    """Return catalogue fields if a file is of this family; else None."""
     shapes = _named(found.shapes)
     if not all(mark in shapes for mark in _MARKS):
         return None
@@ -168,7 +168,7 @@ def recognise(found: WeightsView) -> dict[str, Any] | None:
 
 
 def _classes(count: int) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """Return names of classes, and what pictures are resized to, by the number of classes: files say neither."""
+    """Return class names and picture sizes by the number of classes, since files contain neither."""
     for name, options in _PUBLISHED.items():
         if len(CLASS_SETS[name]) == count:
             return CLASS_SETS[name], options
@@ -176,7 +176,7 @@ def _classes(count: int) -> tuple[tuple[str, ...], dict[str, Any]]:
 
 
 def _crop(row: CatalogRow) -> tuple[int, ...]:
-    """Return the crops of training, rows and columns; none where training saw whole pictures."""
+    """Return the crops of training, rows and columns; empty if the training used whole pictures."""
     from napari_foundseg.models.nets.classes.panoptic_deeplab import STRIDE
 
     found = row.options.get("crop")
@@ -188,7 +188,7 @@ def _crop(row: CatalogRow) -> tuple[int, ...]:
 
 
 def _named(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the tensors of the network, without the prefix ``model.`` and those of training."""
+    """Return the tensors of the network. If names have the prefix ``model.``, remove it and drop all other tensors."""
     if any(name.startswith("model.") for name in tensors):
         return {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
     return dict(tensors)

@@ -28,7 +28,7 @@ _LAST = "decoder_convtr_00.0.weight"
 
 
 def load(row: CatalogRow, path: Path, device: str) -> PixelClasses:
-    """Return the model of a row; CheckpointError if the file has other tensors."""
+    """Load the model of a row; raise CheckpointError if the file has other tensors."""
     from napari_foundseg.models.nets.classes.segnet import SegNet
 
     network, shapes = load_network(path, SegNet, _MARK, _TITLE, device)
@@ -37,7 +37,7 @@ def load(row: CatalogRow, path: Path, device: str) -> PixelClasses:
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Return fields of the row if a file is of this family."""
+    """Return catalogue fields if a file is of this family; else None."""
     shapes = without_prefix(found.shapes, _MARK)
     if not shapes or _LAST not in shapes:
         return None

@@ -1,7 +1,7 @@
-"""Networks of segmentation_models_pytorch (U-Net, FPN and others), from a folder as its `save_pretrained` writes it.
+"""Networks of segmentation_models_pytorch (U-Net, FPN and others), from a folder written by its `save_pretrained`.
 
-A network with a classification head tells the view of a picture too, as in Harouni et al., ISBI 2018: one encoder, a
-decoder for organs and a head for the view, which decides what organs may come.
+A network with a classification head also predicts the view of a picture, as in Harouni et al., ISBI 2018: one encoder,
+a decoder for organs, and a head for the view. The view decides which organs may occur.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ARCHITECTURES", "FAMILY", "SmpClasses", "SmpViews", "load", "recognise"]
 
-#: Title, and the side that pictures must have at least.
+#: Title, and the smallest side of pictures in pixels.
 ARCHITECTURES = {
     "Unet": ("U-Net", 32),
     "UnetPlusPlus": ("UNet++", 32),
@@ -48,7 +48,7 @@ ARCHITECTURES = {
     "DPT": ("DPT", 32),
 }
 _PACKAGE = "segmentation-models-pytorch"
-#: Names of tensors that every such network has.
+#: Name of a tensor that every such network has.
 _HEAD = "segmentation_head.0.weight"
 _WINDOW = 512
 
@@ -67,7 +67,7 @@ class SmpClasses(PixelClasses):
 
 
 class SmpViews(PixelClasses):
-    """A network whose classification head tells the view; implements `ViewClasses`."""
+    """A network whose classification head predicts the view; implements `ViewClasses`."""
 
     def __init__(self, network: Any, row: CatalogRow, preparation: Preparation, names: ClassNames, **more: Any) -> None:
         super().__init__(network, row, preparation, **more)
@@ -76,7 +76,7 @@ class SmpViews(PixelClasses):
         self._views = [(view, tuple(ids[one] for one in own if one in ids)) for view, own in names.views]
 
     def view(self, rgb: NDArray[np.uint8]) -> View:
-        """Tell the view of a whole picture."""
+        """Return the most probable view of a whole picture."""
         import torch
 
         with torch.inference_mode():
@@ -96,7 +96,7 @@ class SmpViews(PixelClasses):
         import torch
 
         scores = self.scores(rgb)
-        # Number 0 of a network with a background has no id, and may come in any view.
+        # Background (class number 0 of networks that have it) has no id, and may occur in any view.
         other = [i for i in range(len(scores)) if i + self.first and i + self.first not in view.classes]
         with torch.inference_mode():
             scores[other] = -np.inf
@@ -108,7 +108,7 @@ class SmpViews(PixelClasses):
 
 
 def load(row: CatalogRow, path: Path, device: str) -> SmpClasses | SmpViews:
-    """Return the model of a row; CheckpointError if config.json and the weights disagree."""
+    """Load the model of a row; raise CheckpointError if config.json and the weights do not match."""
     from napari_foundseg.models.nets.classes.smp_network import fixed_side, make_network, normalisation, settings_of
 
     config = read_config(path)
@@ -140,7 +140,7 @@ def load(row: CatalogRow, path: Path, device: str) -> SmpClasses | SmpViews:
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Return fields of the row if a folder is of this family."""
+    """Return catalogue fields if a folder is of this family; else None."""
     config = found.config
     kind = str(config.get("_model_class"))
     if kind not in ARCHITECTURES:
@@ -170,7 +170,7 @@ def recognise(found: WeightsView) -> dict[str, Any] | None:
 
 
 def _check_tensors(path: Path, config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise CheckpointError if a folder's network cannot be made, or has other tensors than the weights."""
+    """Raise CheckpointError if a folder's network cannot be built, or its tensors differ from the weights."""
     from napari_foundseg.models.nets.classes.smp_network import make_network, settings_of
 
     kind = str(config["_model_class"])
@@ -189,7 +189,7 @@ def _check_tensors(path: Path, config: Mapping[str, Any], shapes: Mapping[str, t
 
 
 def _check_whole(found: WeightsView) -> None:
-    """Raise CheckpointError if weights are of such a network, but lack what says which."""
+    """Raise CheckpointError if weights are of such a network, but the facts that identify it are missing."""
     if found.config.get("encoder_name"):
         raise CheckpointError(
             f"config.json of {found.path} names an encoder, but the network "
@@ -205,7 +205,7 @@ def _check_whole(found: WeightsView) -> None:
 
 
 def _names(path: Path, config: Mapping[str, Any]) -> ClassNames:
-    """Return what a folder says of classes; `id2label` as transformers writes it counts, too."""
+    """Return the names of classes and views in a folder; the class names may be in ``id2label``, as in transformers."""
     more = config.get("aux_params")
     count = int(config.get("classes", 1))
     names = names_beside(path, count, int(more.get("classes", 0)) if isinstance(more, dict) else 0)
@@ -222,7 +222,7 @@ def _window(told: Transforms, side: int | None) -> int:
 
 
 def _assumed(config: Mapping[str, Any], names: ClassNames, told: Transforms) -> str:
-    """Say what a folder does not."""
+    """Return a text about the facts that a folder does not contain."""
     said = []
     if not names.classes:
         first = "" if config.get("classes", 1) == 1 else ", class 0 is taken for background"

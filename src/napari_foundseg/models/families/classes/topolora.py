@@ -1,4 +1,4 @@
-"""TopoLoRA-SAM: checkpoints of its trainer, which hold a SAM, LoRA layers and an adapter, for one class.
+"""TopoLoRA-SAM: checkpoints of its trainer with a SAM, LoRA layers and an adapter, for one class.
 
 Its authors publish no weights; the layout is that of their trainer (Lightning, ``state_dict.net.…``).
 """
@@ -35,7 +35,7 @@ FAMILY = Family(
 _T = TypeVar("_T")
 _WHAT = "TopoLoRA-SAM"
 _MARK = "sam.image_encoder.patch_embed.proj.weight"
-#: Of the LoRA layers that its authors train: the rank, and the factor (alpha 16 by the rank) that files do not hold.
+#: Rank of the LoRA layers in the authors' training, and the factor (alpha 16 / rank), which files do not contain.
 _RANK = 8
 _SCALE = 2.0
 _LOW_RANK = (".lora_A", ".lora_B")
@@ -46,11 +46,11 @@ class TopoLoraModel(LoadedClasses):
 
     @property
     def window(self) -> int:
-        """Side in pixels of the square that the network sees."""
+        """Side of the network's square input in pixels."""
         return int(self.network.side)
 
     def semantic(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint16]:
-        """Return 1 where the foreground is, 0 elsewhere, (M, N)."""
+        """Return 1 for foreground pixels and 0 for others, (M, N)."""
         import torch
 
         with torch.inference_mode():
@@ -60,7 +60,7 @@ class TopoLoraModel(LoadedClasses):
 
 
 def load(row: CatalogRow, path: Path, device: str) -> TopoLoraModel:
-    """Return the model of a row; CheckpointError if the file has another layout."""
+    """Load the model of a row; raise CheckpointError if the file has another layout."""
     from napari_foundseg.models.nets.classes.topolora import TopoLora
 
     tensors, adapter = _parts(read_tensors(path))
@@ -74,7 +74,7 @@ def load(row: CatalogRow, path: Path, device: str) -> TopoLoraModel:
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Return fields of the row if weights are of this family; CheckpointError if they are, but cannot be used."""
+    """Return catalogue fields if weights are of this family, else None; CheckpointError if they cannot be used."""
     shapes, adapter = _parts(found.shapes)
     if not any(name.endswith(_LOW_RANK) for name in shapes):
         return None
@@ -98,7 +98,7 @@ def recognise(found: WeightsView) -> dict[str, Any] | None:
 
 
 def _parts(tensors: Mapping[str, _T]) -> tuple[dict[str, _T], dict[str, _T]]:
-    """Return the tensors of the SAM with its LoRA layers, and those of the adapter; empty where there are none."""
+    """Return the tensors of the SAM with its LoRA layers, and those of the adapter; empty if there are none."""
     prefix = next((name.removesuffix(_MARK) for name in tensors if name.endswith(_MARK)), None)
     if prefix is None:
         return {}, {}
@@ -110,7 +110,7 @@ def _parts(tensors: Mapping[str, _T]) -> tuple[dict[str, _T], dict[str, _T]]:
 
 
 def _check(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise CheckpointError if LoRA layers lack a half, do not fit their base, or are of another rank."""
+    """Raise CheckpointError if a LoRA layer lacks a half, does not match its base, or has another rank."""
     for name in [name for name in shapes if name.endswith(_LOW_RANK)]:
         layer = name.rpartition(".")[0]
         base = shapes.get(f"{layer}.linear.weight")
@@ -128,7 +128,7 @@ def _check(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
 
 
 def _plain(tensors: Mapping[str, Any], *, merge: bool) -> dict[str, Any]:
-    """Return the tensors of a SAM without LoRA layers, which are added to their base where `merge` is."""
+    """Return the tensors of a SAM without LoRA layers. With `merge` the layers are added to their base."""
     out = {}
     for name, value in tensors.items():
         if name.endswith(_LOW_RANK):

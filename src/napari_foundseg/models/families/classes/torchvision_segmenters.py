@@ -1,4 +1,4 @@
-"""Segmentation models of torchvision: FCN, DeepLabV3, LR-ASPP and Mask R-CNN, from its own weights files (``.pth``)."""
+"""Segmentation models of torchvision: FCN, DeepLabV3, LR-ASPP and Mask R-CNN, from its weights files (``.pth``)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FAMILY = Family(
     expects="as is",
 )
 
-#: Title, module of torchvision.models and its name of the published weights.
+#: Title, module in torchvision.models, and torchvision's name for the published weights.
 ARCHITECTURES = {
     "fcn_resnet50": ("FCN ResNet-50", "segmentation", "FCN_ResNet50_Weights"),
     "fcn_resnet101": ("FCN ResNet-101", "segmentation", "FCN_ResNet101_Weights"),
@@ -46,10 +46,10 @@ ARCHITECTURES = {
 
 
 class Pixelwise(LoadedClasses):
-    """A semantic network of torchvision: pictures are shown with their shorter side resized to 520 pixels."""
+    """A semantic network of torchvision. Pictures are resized so that the shorter side has 520 pixels."""
 
     window = 1024
-    #: As torchvision's `SemanticSegmentation` transform.
+    #: The values of torchvision's `SemanticSegmentation` transform.
     resize = 520
     mean = (0.485, 0.456, 0.406)
     std = (0.229, 0.224, 0.225)
@@ -71,12 +71,12 @@ class Pixelwise(LoadedClasses):
 
 
 class MaskRcnn(LoadedClasses):
-    """Mask R-CNN of torchvision, with its own resizing (shorter side 800, longer at most 1333) and thresholds."""
+    """Mask R-CNN of torchvision, with its own resizing (shorter side 800, longer side up to 1333) and thresholds."""
 
     window = 1333
 
     def instances(self, rgb: NDArray[np.uint8], options: PanopticOptions) -> list[Mask]:
-        """Return the objects of a picture, best first."""
+        """Return the objects of a picture, the best first; masks may overlap."""
         import torch
 
         with torch.inference_mode():
@@ -91,7 +91,7 @@ class MaskRcnn(LoadedClasses):
 
 
 def load(row: CatalogRow, path: Path, device: str) -> Pixelwise | MaskRcnn:
-    """Return the model of a row; CheckpointError if the file has another layout."""
+    """Load the model of a row; raise CheckpointError if the file has another layout."""
     from torchvision import models
 
     architecture = str(row.options.get("architecture"))
@@ -117,7 +117,7 @@ def load(row: CatalogRow, path: Path, device: str) -> Pixelwise | MaskRcnn:
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Return fields of the row if a file is of this family."""
+    """Return catalogue fields if a file is of this family; else None."""
     shapes = _stripped(found.shapes)
     architecture = _architecture(shapes)
     if architecture is None:
@@ -137,7 +137,7 @@ def recognise(found: WeightsView) -> dict[str, Any] | None:
 
 
 def _architecture(shapes: Mapping[str, Any]) -> str | None:
-    """Tell the architecture by the names and shapes of the tensors."""
+    """Return the architecture that the names of the tensors identify; None if it is none of `ARCHITECTURES`."""
     if "roi_heads.mask_predictor.mask_fcn_logits.weight" in shapes:
         second = "roi_heads.box_head.fc6.weight" not in shapes
         return "maskrcnn_resnet50_fpn_v2" if second else "maskrcnn_resnet50_fpn"
@@ -164,7 +164,7 @@ def _published_classes(architecture: str) -> tuple[str, ...]:
 
 
 def _stripped(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what training scripts put around the weights (``model.``, as torchvision's references save them)."""
+    """Remove the prefix ``model.``, which torchvision's reference scripts add when they save a training."""
     if any(name.startswith("model.backbone.") for name in tensors):
         return {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
     return dict(tensors)

@@ -1,6 +1,6 @@
-"""Segmentation models of transformers: panoptic, semantic and instance, from a folder as `save_pretrained` writes it.
+"""Segmentation models of transformers: panoptic, semantic and instance, from a folder written by `save_pretrained`.
 
-The image processor of the folder resizes and normalises, and its own post-processing is what is returned.
+The folder's image processor resizes and normalises pictures, and its post-processing makes the results.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from napari_foundseg.models.protocols.classes import PanopticOptions
 __all__ = ["FAMILY", "UNIVERSAL", "Segmenter", "load", "recognise"]
 
 
-#: Protocols of networks that make objects and classes.
+#: Protocols of networks that predict both objects and classes.
 UNIVERSAL = ("PanopticSegments", "InstanceMasks", "SemanticClasses")
 _SEMANTIC = ("SemanticClasses",)
 
 
 class Architecture(NamedTuple):
-    """A class of transformers."""
+    """A segmentation class of transformers."""
 
     title: str
     protocols: tuple[str, ...]
@@ -85,7 +85,7 @@ class Segmenter(LoadedClasses):
     def __init__(self, network: Any, processor: Any, row: CatalogRow) -> None:
         super().__init__(network, row)
         self.processor = processor
-        #: The processor of a model that wants a task in words holds another for images.
+        #: Models that take a task in words have a processor which contains the image processor.
         self.images = getattr(processor, "image_processor", processor)
         self._stuff = {entry.id - self.first for entry in self.classes if entry.kind == "stuff"}
         if self.images is not processor:
@@ -93,7 +93,7 @@ class Segmenter(LoadedClasses):
 
     @property
     def window(self) -> int:
-        """Longest side in pixels of what the network sees."""
+        """Longest side of the network's input in pixels."""
         return transformers_folder.window_of(self.images)
 
     def semantic(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint16]:
@@ -114,7 +114,7 @@ class Segmenter(LoadedClasses):
         return [mask for mask in masks if mask.area and mask.class_id in self.classes]
 
     def panoptic(self, rgb: NDArray[np.uint8], options: PanopticOptions) -> Panoptic:
-        """Split a picture into objects and stuff."""
+        """Split a picture into objects and stuff; the objects do not overlap."""
         fused = {"label_ids_to_fuse": self._stuff, "stuff_classes": sorted(self._stuff)}
         found = self._post("panoptic", rgb, self._thresholds(options) | fused)
         segments = found["segmentation"].cpu().numpy()
@@ -160,7 +160,7 @@ class Segmenter(LoadedClasses):
     def _thresholds(self, options: PanopticOptions) -> dict[str, float]:
         mask = options.mask_threshold
         if type(self.network).__name__.startswith("RfDetr"):
-            # Its own threshold is on logits.
+            # The threshold of RF-DETR is for logits, not probabilities.
             mask = math.log(max(mask, 1e-6) / max(1 - mask, 1e-6))
         return {
             "threshold": options.threshold,
@@ -170,12 +170,12 @@ class Segmenter(LoadedClasses):
 
 
 def load(row: CatalogRow, path: Path, device: str) -> Segmenter:
-    """Return the model of a row; CheckpointError if the folder lacks a file or its files disagree."""
+    """Load the model of a row; raise CheckpointError if the folder lacks a file or its files do not match."""
     architecture = str(row.options.get("architecture"))
     if architecture not in ARCHITECTURES:
         raise CheckpointError(f"The row of {row.name} has the architecture {architecture!r:.60}. Import it again.")
     if architecture.startswith("OneFormer"):
-        # Its list of classes is a file of another place, which would be downloaded; the row says the same.
+        # The processor would download its list of classes; the row has the same list.
         images = transformers_folder.image_processor(path, class_info_file=None)
         images.class_info_file = ""
         tokenizer = transformers_folder.tokenizer(path)
@@ -184,13 +184,13 @@ def load(row: CatalogRow, path: Path, device: str) -> Segmenter:
         processor = OneFormerProcessor(image_processor=images, tokenizer=tokenizer)
     else:
         processor = transformers_folder.image_processor(path)
-    # What the folder says of its classes holds, whatever the published model of that name has.
+    # The classes in the folder take precedence over those of the published model with the same name.
     row = replace(row, classes=transformers_folder.class_names(read_config(path)))
     return Segmenter(transformers_folder.network(path, architecture, device), processor, row)
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Return fields of the row if a folder is of this family."""
+    """Return catalogue fields if a folder is of this family; else None."""
     architecture = transformers_folder.architecture_of(found.config)
     if architecture not in ARCHITECTURES:
         return None

@@ -1,4 +1,4 @@
-"""TransUNet (Chen et al. 2021) from a file of its authors' training (``torch.save(model.state_dict())``)."""
+"""TransUNet (Chen et al. 2021) from a file of its authors' training script (``torch.save(model.state_dict())``)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _LAST = "segmentation_head.0.weight"
 
 
 class TransUNetClasses(PixelClasses):
-    """A network that sees whole pictures, resized to the side of its training by splines as its authors do."""
+    """A network for whole pictures. They are resized with splines to the side used in training, as its authors do."""
 
     def semantic(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint16]:
         """Return the class of each pixel, (M, N)."""
@@ -54,7 +54,7 @@ class TransUNetClasses(PixelClasses):
 
 
 def load(row: CatalogRow, path: Path, device: str) -> TransUNetClasses:
-    """Return the model of a row; CheckpointError if the file has other tensors."""
+    """Load the model of a row; raise CheckpointError if the file has other tensors."""
     from napari_foundseg.models.nets.classes.transunet import TransUNet
 
     network, shapes = load_network(path, TransUNet, _MARK, FAMILY.title, device)
@@ -65,7 +65,7 @@ def load(row: CatalogRow, path: Path, device: str) -> TransUNetClasses:
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Return fields of the row if a file is of this family."""
+    """Return catalogue fields if a file is of this family; else None."""
     shapes = without_prefix(found.shapes, _MARK)
     if not shapes or _LAST not in shapes:
         return None
@@ -86,7 +86,7 @@ def recognise(found: WeightsView) -> dict[str, Any] | None:
 
 
 def _side(path: Path, shapes: dict[str, tuple[int, ...]]) -> int:
-    """Return the side of the pictures of training; CheckpointError if its positions are no square of patches."""
+    """Return the side of the training pictures; raise CheckpointError if their patches do not form a square."""
     count = shapes[_MARK][1]
     grid = math.isqrt(count)
     patch = shapes["transformer.embeddings.patch_embeddings.weight"][-1]

@@ -1,4 +1,4 @@
-"""U-Net for tumours in slices of the brain (Buda et al. 2019), from its authors' file (``unet.pt``)."""
+"""U-Net for tumours in brain slices (Buda et al. 2019), from its authors' file (``unet.pt``)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SIDE = 256
 
 
 def load(row: CatalogRow, path: Path, device: str) -> PixelClasses:
-    """Return the model of a row; CheckpointError if the file has other tensors."""
+    """Load the model of a row; raise CheckpointError if the file has other tensors."""
     from napari_foundseg.models.nets.classes.unet_brain import BrainUNet
 
     network, shapes = load_network(path, BrainUNet, _MARK, _TITLE, device)
@@ -42,7 +42,7 @@ def load(row: CatalogRow, path: Path, device: str) -> PixelClasses:
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Return fields of the row if a file is of this family."""
+    """Return catalogue fields if a file is of this family; else None."""
     shapes = without_prefix(found.shapes, _MARK)
     if not shapes:
         return None

@@ -1,8 +1,8 @@
-"""YOLOv8-seg and YOLO11-seg from their published ``.pt``, and every YOLO with masks from its ONNX export.
+"""YOLOv8-seg and YOLO11-seg from their published ``.pt`` files, and any YOLO with masks from its ONNX export.
 
-The preparation and what is made of the output follow the description of Ultralytics YOLOv8 (Jocher, Chaurasia, Qiu,
-2023): the picture is resized into a square or rectangle with grey borders, boxes of one class that overlap are
-suppressed, and masks are sums of prototypes, cut to their boxes. Nothing of the authors' code is used.
+Preparation and post-processing follow the description of Ultralytics YOLOv8 (Jocher, Chaurasia, Qiu, 2023). The picture
+is resized into a square or rectangle with grey borders. Overlapping boxes of one class are suppressed. Masks are sums
+of prototypes, cropped to their boxes. None of the authors' code is used.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ FAMILY = Family(
     defaults={"panoptic.instances": {"threshold": 0.25}},
 )
 
-#: Side of the pictures that the published networks were trained on.
+#: Side of the training pictures of the published networks, in pixels.
 _SIDE = 640
 _MULTIPLE = 32
 _BORDER = 114
 #: Largest IoU of two boxes of one class.
 _LARGEST_IOU = 0.7
-#: Pixels around a box in which its mask is resized too.
+#: Margin around a box, in pixels, for the resizing of its mask.
 _AROUND = 8
 #: Versions by the number of their last layer.
 _VERSIONS = {22: "YOLOv8", 23: "YOLO11"}
@@ -63,7 +63,7 @@ _HEAD = "dfl.conv.weight"
 _AGPL = "AGPL-3.0"
 _AGPL_MEANS = "whoever passes them on, or serves them over a network, has to do so under the same licence"
 
-#: From a batch (1, 3, M, N) to predictions (1, 4 + classes + 32, n) and prototypes (1, 32, m, n).
+#: Takes a batch (1, 3, M, N); returns predictions (1, 4 + classes + 32, n) and prototypes (1, 32, m, n).
 Outputs = Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]]
 
 
@@ -80,7 +80,7 @@ class YoloSegModel:
         self._size = size
 
     def instances(self, rgb: NDArray[np.uint8], options: PanopticOptions) -> list[Mask]:
-        """Return the objects of a picture, best first."""
+        """Return the objects of a picture, the best first; masks may overlap."""
         batch, scale, (top, left) = _letterbox(rgb, self._size)
         predictions, prototypes = (part[0] for part in self._outputs(batch))
         count = len(predictions) - 4 - PROTOTYPES
@@ -93,7 +93,7 @@ class YoloSegModel:
         chosen = np.flatnonzero(scores > options.threshold)
         x, y, width, height = predictions[:4, chosen]
         boxes = np.stack([x - width / 2, y - height / 2, x + width / 2, y + height / 2], 1).astype(np.float32)
-        # Boxes of different classes do not suppress each other: each class lies elsewhere.
+        # Each class is shifted to its own area, so that boxes of different classes do not suppress each other.
         apart = boxes + (best[chosen] * np.float32(2 * max(batch.shape)))[:, None]
         masks = []
         stride = batch.shape[-1] / prototypes.shape[-1]
@@ -111,7 +111,7 @@ class YoloSegModel:
 def _letterbox(
     rgb: NDArray[np.uint8], size: tuple[int, int] | None
 ) -> tuple[NDArray[np.float32], float, tuple[int, int]]:
-    """Return a picture as a batch with grey borders, by how much it was resized, and the rows and columns before it."""
+    """Return a picture as a batch with grey borders, its scale, and the numbers of rows and columns before it."""
     from PIL.Image import Resampling, fromarray
 
     rows, columns = rgb.shape[:2]
@@ -121,7 +121,7 @@ def _letterbox(
     seen = np.asarray(fromarray(rgb).resize(inner[::-1], Resampling.BILINEAR)) if inner != (rows, columns) else rgb
     outer = size or tuple(-(-n // _MULTIPLE) * _MULTIPLE for n in inner)
     spare = [whole - n for whole, n in zip(outer, inner, strict=True)]
-    # Half on each side, the smaller one first.
+    # Half of the border on each side; if it is odd, the first half is smaller.
     pads = [(n // 2, n - n // 2) for n in spare]
     padded = np.pad(seen, [*pads, (0, 0)], constant_values=_BORDER)
     batch = np.ascontiguousarray(padded.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
@@ -136,10 +136,10 @@ def _cut_mask(
     before: tuple[float, float],
     options: PanopticOptions,
 ) -> Mask | None:
-    """Return the mask of an object in the picture, cut to its box; None if nothing of it is inside.
+    """Return the mask of an object in the picture, cropped to its box; None if no pixel is inside.
 
-    `box`: x0, y0, x1, y1 in pixels of the picture. `share`: cells of the logits a pixel of the picture; `before`: rows
-    and columns of them before the picture.
+    `box`: x0, y0, x1, y1 in pixels of the picture. `share`: cells of the logits per pixel of the picture. `before`:
+    rows and columns of cells before the picture.
     """
     from PIL.Image import Resampling, fromarray
     from scipy.special import expit
@@ -149,7 +149,7 @@ def _cut_mask(
     last = [min(n, int(np.ceil(end))) for n, end in zip(shape, (y1, x1), strict=True)]
     if any(end <= start for start, end in zip(first, last, strict=True)):
         return None
-    # Some pixels more, so that resizing sees what is beyond the box.
+    # A margin around the box, so that interpolation at its border is correct.
     start = [max(0, n - _AROUND) for n in first]
     stop = [min(n, end + _AROUND) for n, end in zip(shape, last, strict=True)]
     cells = [(a * share + b, z * share + b) for a, z, b in zip(start, stop, before, strict=True)]
@@ -164,7 +164,7 @@ def _cut_mask(
 
 
 def load(row: CatalogRow, path: Path, device: str) -> YoloSegModel:
-    """Return the model of a row; CheckpointError if the file has another layout."""
+    """Load the model of a row; raise CheckpointError if the file has another layout."""
     file = onnx_file(path)
     if file is not None:
         graph = read_graph(file)
@@ -199,7 +199,7 @@ def load(row: CatalogRow, path: Path, device: str) -> YoloSegModel:
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Return fields of the row of a YOLO with masks; CheckpointError if it has none, or is of another version."""
+    """Return catalogue fields for a YOLO, else None; CheckpointError if it has no masks or another version."""
     file = onnx_file(found.path)
     if file is not None:
         return _recognise_onnx(file)
@@ -257,7 +257,7 @@ def _fields(path: Path, count: int, names: tuple[str, ...], title: str = "YOLO w
 
 
 def _stored_names(path: Path) -> tuple[str, ...]:
-    """Return the names of classes that are stored with a network; none where there are none."""
+    """Return the class names that are stored with a network; empty if there are none."""
     for key in ("ema", "model"):
         stored = read_facts(path, key)
         names = stored.get("names") if isinstance(stored, dict) else None
@@ -267,7 +267,7 @@ def _stored_names(path: Path) -> tuple[str, ...]:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    """Return the names in the metadata of an export, such as ``{0: 'person', 1: 'bicycle'}``; none if it is none."""
+    """Return the class names in an export's metadata, such as ``{0: 'person', 1: 'bicycle'}``; empty if it has none."""
     try:
         named = ast.literal_eval(text[: MOST_CLASSES * 40]) if text else {}
     except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -278,7 +278,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _of_network(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """Return tensors by the network's own names: stored below ``model``, or after a training below ``ema``."""
+    """Return tensors with the network's own names. They are below ``model``, or below ``ema`` after a training."""
     for prefix in ("ema.", "model.", ""):
         whole = {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(f"{prefix}model.")}
         if _head_of(whole) is not None:
@@ -287,7 +287,7 @@ def _of_network(tensors: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _head_of(names: Mapping[str, Any]) -> int | None:
-    """Return the number of the last layer of a version that is read."""
+    """Return the number of the last layer, which identifies the version; None for versions that are not supported."""
     return next((number for number in _VERSIONS if f"model.{number}.{_HEAD}" in names), None)
 
 

@@ -1,1 +1,1 @@
-"""Families that describe an image by features, and clusters of these."""
+"""Families that compute features of an image, and clusters of features."""

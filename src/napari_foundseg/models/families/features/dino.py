@@ -1,4 +1,4 @@
-"""DINO's vision transformers as feature extractors: v1 by our own network, v2 and v3 through transformers."""
+"""DINO's vision transformers as feature extractors: v1 with this package's own network, v2 and v3 with transformers."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ FAMILY = Family(
     expects="as is",
 )
 
-#: ImageNet's, of grey values 0 to 255.
+#: Mean and deviation of ImageNet, for values from 0 to 255.
 _MEAN = (123.675, 116.28, 103.53)
 _STD = (58.395, 57.12, 57.375)
 _T = TypeVar("_T")
-#: Tensors that every network of DINO's release has, and those of a training's head.
+#: Tensors that every network of DINO's release has, and prefixes of the heads used only in training.
 _RELEASE = {"cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight", "norm.weight"}
 _HEADS = ("head.", "fc.")
-#: What a training or a wrapper puts before the names of a network.
+#: Prefixes that a training or a wrapper adds to the names of a network.
 _PREFIX = re.compile(r"((teacher|state_dict|model|module|backbone|encoder|vit)\.)*")
-#: transformers' names of the kinds that are read, and what they are called.
+#: transformers' names of the supported kinds, and their titles.
 _KINDS = {
     "vit": "DINO",
     "dinov2": "DINOv2",
@@ -52,7 +52,7 @@ _KINDS = {
 
 
 class DinoModel:
-    """A network that turns a normalised picture into a map of features; implements `FeatureExtractor`."""
+    """A network that computes a map of features from a picture; implements `FeatureExtractor`."""
 
     feature_margin = 32
 
@@ -63,11 +63,11 @@ class DinoModel:
         self.device = device
         self.feature_stride = stride
         self.feature_offset = (stride - 1) / 2
-        # Attention grows with the fourth power of the side.
+        # The cost of attention grows with the fourth power of the side.
         self.window = self.features_window = 28 * 2 * stride if stride <= 8 else 32 * stride
 
     def features(self, rgb: NDArray[np.uint8]) -> NDArray[np.float16]:
-        """Return the features of a picture, one for each patch."""
+        """Return the features of a picture, one vector for each patch, (D, H, W)."""
         import torch
         from torch.nn import functional
 
@@ -82,7 +82,7 @@ class DinoModel:
 
 
 def load(row: CatalogRow, path: Path, device: str) -> DinoModel:
-    """Return the model of a row; CheckpointError if it has another layout."""
+    """Load the model of a row; raise CheckpointError if it has another layout."""
     key = row.key
     kind = read_config(path).get("model_type") if path.is_dir() else None
     try:
@@ -95,7 +95,7 @@ def load(row: CatalogRow, path: Path, device: str) -> DinoModel:
 
 
 def vit_model(tensors: dict[str, torch.Tensor], name: str, key: str, device: str) -> DinoModel:
-    """Make a model of DINO v1 weights."""
+    """Make a model from DINO v1 weights."""
     from napari_foundseg.models.nets.features.vit import empty_vit, vit_of
 
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
@@ -105,7 +105,7 @@ def vit_model(tensors: dict[str, torch.Tensor], name: str, key: str, device: str
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Return fields of the row if weights are a DINO's."""
+    """Return catalogue fields if weights are those of a DINO; else None."""
     kind = found.config.get("model_type")
     if kind in _KINDS:
         width = found.config.get("hidden_size") or (found.config.get("hidden_sizes") or [0])[-1]
@@ -130,14 +130,14 @@ def _is_dino_vit(config: Mapping[str, Any]) -> bool:
 
 
 def _of_network(tensors: Mapping[str, _T]) -> dict[str, _T] | None:
-    """Return the tensors of one network of DINO by its release's names, None if there is none.
+    """Return the tensors of one DINO network with the names of its release; None if there is none.
 
-    Training writes the teacher, whose features are published and used, beside a student and an optimiser.
+    A training checkpoint has a student, an optimiser and a teacher. The teacher's features are the published ones.
     """
     for prefix in sorted((n[: -len("cls_token")] for n in tensors if n.endswith("cls_token")), key=_last_is_teacher):
         own = {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}
         own = {n: v for n, v in own.items() if not n.startswith(_HEADS)}
-        # DINOv2 and DINOv3 have the same names, and scales of layers besides.
+        # DINOv2 and DINOv3 have the same names, and also layer scales, which identify them.
         scaled = any(n.endswith(".ls1.gamma") for n in own)
         if _PREFIX.fullmatch(prefix) and own.keys() >= _RELEASE and not scaled:
             return own
@@ -149,7 +149,7 @@ def _last_is_teacher(prefix: str) -> tuple[bool, int]:
 
 
 def named_like_release(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return DINO v1 weights under their release's names."""
+    """Rename DINO v1 weights as in their release."""
     import torch
 
     if (released := _of_network(tensors)) is not None:
@@ -177,7 +177,7 @@ def named_like_release(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.T
     return out
 
 
-#: A block's layers: the release's names and transformers'.
+#: Layers of a block: names in the release, and in transformers.
 _HUB_NAMES = {
     "norm1": "layernorm_before",
     "attn.proj": "attention.output.dense",
@@ -188,7 +188,7 @@ _HUB_NAMES = {
 
 
 def _of_transformers(path: Path, kind: str) -> tuple[Any, int]:
-    """Return a folder's network as a map from pictures to features, and its stride."""
+    """Return a folder's network, wrapped to map pictures to features, and its stride."""
     from napari_foundseg.models.nets.features.patch_features import PatchFeatures
 
     net = transformers_folder.network(path, "", "cpu")

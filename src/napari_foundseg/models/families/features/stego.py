@@ -1,8 +1,8 @@
 """STEGO models: a head on a frozen backbone, and clusters of its codes (Hamilton et al., ICLR 2022).
 
-Two layouts. Ours is a folder: ``foundseg.json`` says which backbone, how its features are averaged, and what the
-clusters are called; ``model.safetensors`` holds the head, the clusters and a sample of codes. The published one is a
-Lightning checkpoint that holds its backbone too.
+There are two layouts. This package's is a folder. Its ``foundseg.json`` has the backbone, the averaging of features,
+and the names of clusters; its ``model.safetensors`` has the head, the clusters and a sample of codes. The published
+layout is a Lightning checkpoint, which contains its backbone too.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ FAMILY = Family(
 
 #: Prefix of a published checkpoint's tensors.
 _PREFIX = "state_dict."
-#: Classes of the linear probe, by data set. Which class each cluster corresponds to is not published.
+#: Classes of the linear probe, by data set. The classes of the clusters are not published.
 _CLASSES: dict[str, tuple[str, ...]] = {
     "cocostuff27": (
         "electronic", "appliance", "food (things)", "furniture (things)", "indoor", "kitchen", "accessory", "animal",
@@ -56,7 +56,7 @@ _CLASSES: dict[str, tuple[str, ...]] = {
     ),
     "potsdam": ("roads and cars", "buildings and clutter", "trees and vegetation"),
 }  # fmt: skip
-#: Fields of the row of any STEGO model.
+#: Catalogue fields of all STEGO models.
 _FIELDS: dict[str, Any] = {
     "input": "2-D, like the images that it was fitted to",
     "citation": "Hamilton et al., Unsupervised Semantic Segmentation by Distilling Feature Correspondences, ICLR 2022.",
@@ -64,7 +64,7 @@ _FIELDS: dict[str, Any] = {
 
 
 class StegoModel:
-    """A head on a backbone, which implements `Clustering`: its features are codes."""
+    """A head on a backbone; implements `Clustering`. Its features are codes."""
 
     def __init__(self, backbone: Any, weights: StegoWeights, name: str, key: str) -> None:
         self.backbone = backbone
@@ -82,21 +82,21 @@ class StegoModel:
         self.linear = weights.linear
 
     def features(self, rgb: NDArray[np.uint8]) -> NDArray[np.float16]:
-        """Return the codes of a picture."""
+        """Return the codes of a picture, (D, H, W)."""
         own = self.weights
         averaged = local_mean(self.backbone.features(rgb), 2 * (own.context // (2 * self.feature_stride)) + 1)
         return codes_of(own.head, averaged, own.mean, own.scale, self.device).astype(np.float16)
 
 
 class FittedStegoModel(StegoModel):
-    """A model that was fitted here, so that it implements `SavableClustering`; `config` is its ``foundseg.json``."""
+    """A model fitted by this package; implements `SavableClustering`. `config` is its ``foundseg.json``."""
 
     def __init__(self, backbone: Any, weights: StegoWeights, row: CatalogRow, config: Mapping[str, Any]) -> None:
         super().__init__(backbone, weights, row.name, row.key)
         self._config = config
 
     def save_as(self, folder: Path, *, clusters: Clusters | None = None, linear: Clusters | None = None) -> None:
-        """Write the model to another folder, with other clusters or classes."""
+        """Write the model to another folder, optionally with other clusters or classes."""
         own = self.weights
         changed = replace(
             own,
@@ -109,7 +109,7 @@ class FittedStegoModel(StegoModel):
 def load(row: CatalogRow, path: Path, device: str) -> StegoModel:
     """Load a model, and the backbone that it was fitted to.
 
-    Raises CheckpointError if it has another layout, or its backbone is gone or another one.
+    Raises CheckpointError if it has another layout, or its backbone is missing or different.
     """
     key = row.key
     tensors = read_tensors(path)
@@ -125,10 +125,10 @@ def load(row: CatalogRow, path: Path, device: str) -> StegoModel:
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Return fields of the row if weights are a STEGO model, of our layout or of the published one."""
+    """Return catalogue fields if weights are a STEGO model, in this package's or the published layout; else None."""
     if found.config.get("format") == FORMAT:
         names = tuple(row["name"] for row in found.config.get("classes", []))
-        # As its images were shown to the backbone when it was fitted: by percentiles before this was written down.
+        # The contrast of its images when it was fitted. Older files do not state it; it was always percentiles.
         expects = found.config.get("expects", "percentile")
         title = f"STEGO on {found.config.get('backbone', '?')}"
         return {**_FIELDS, "title": title, "classes": names, "expects": expects}
@@ -169,7 +169,7 @@ def _backbone(name: str, config: Mapping[str, Any], device: str) -> Any:
 
 
 def _data_set(classes: int, dim: int) -> str:
-    """Return the key of `_CLASSES` of a checkpoint, by the numbers of its classes and codes; empty if unknown."""
+    """Return the key of `_CLASSES` that fits a checkpoint's numbers of classes and code dimensions; else empty."""
     if classes == 3:
         return "potsdam"
     if classes == 27:
@@ -178,7 +178,7 @@ def _data_set(classes: int, dim: int) -> str:
 
 
 def _published(tensors: Mapping[str, torch.Tensor], row: CatalogRow, device: str) -> tuple[DinoModel, StegoWeights]:
-    """Return backbone and head of a published checkpoint; KeyError or RuntimeError if they do not fit."""
+    """Return backbone and head of a published checkpoint; raise KeyError or RuntimeError if they do not match."""
     from napari_foundseg.models.nets.stego.stego import SegmentationHead
 
     own = {name.removeprefix(_PREFIX): value.float() for name, value in tensors.items() if name.startswith(_PREFIX)}

@@ -1,1 +1,1 @@
-"""Families that segment all objects of an image and take no prompts."""
+"""Families that segment all objects of an image without prompts."""

@@ -1,4 +1,4 @@
-"""Models of bioimage.io: packages with ONNX, TorchScript, or weights of torch and the Python of their network."""
+"""Models of bioimage.io: packages with ONNX, TorchScript, or torch weights with Python code for their network."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ FAMILY = Family(
 
 
 def load(row: CatalogRow, path: Path, device: str) -> NetworkClasses | NetworkMaps | NetworkFlows:
-    """Return the model of a row; CheckpointError if the package has changed, or cannot be run."""
+    """Load the model of a row; raise CheckpointError if the package has changed or cannot be run."""
     description = description_of(row)
     assert isinstance(description, PackageDescription)
     facts = read_facts(path)
@@ -64,7 +64,7 @@ def load(row: CatalogRow, path: Path, device: str) -> NetworkClasses | NetworkMa
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Return fields of the row of a package; CheckpointError if it is not a network from one picture to maps."""
+    """Return catalogue fields for a package, else None; CheckpointError if it does not map one picture to maps."""
     if not is_package(found.path):
         return None
     facts = read_facts(found.path)
@@ -86,7 +86,7 @@ def recognise(found: WeightsView) -> dict[str, Any] | None:
 
 
 def _check_weights(facts: ModelFacts, description: PackageDescription) -> None:
-    """Raise CheckpointError if weights are missing or damaged; of Python nothing is run."""
+    """Raise CheckpointError if weights are missing or damaged. Python code is not run."""
     if facts.weights.format == "onnx":
         open_package(facts, description, "cpu")
     elif facts.weights.format == "torchscript":
@@ -101,7 +101,7 @@ def _check_weights(facts: ModelFacts, description: PackageDescription) -> None:
 
 
 def _prepared(facts: ModelFacts) -> str:
-    """Say what is other than the package wants it."""
+    """Return a text about a difference between the input here and the package's description; empty if there is none."""
     low, high = facts.inputs[0].range
     if high is not None and high > 255:
         return (

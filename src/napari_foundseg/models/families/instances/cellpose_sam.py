@@ -1,4 +1,4 @@
-"""Cellpose-SAM: the published ``cpsam`` and ``cpsam_v2``, and models that were trained from them."""
+"""Cellpose-SAM: the published ``cpsam`` and ``cpsam_v2``, and models trained from them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FAMILY = Family(
 
 _T = TypeVar("_T")
 _WHAT = "Cellpose-SAM"
-#: Tiles that the network sees at once.
+#: Number of tiles in a batch.
 _BATCH = 4
 
 
@@ -44,7 +44,7 @@ class CellposeSamModel:
         self.window = net.tile
 
     def flow_maps(self, picture: NDArray[np.float32], poll: Callable[[], None]) -> NDArray[np.float32]:
-        """Return flows and the logit of the cell probability of a normalised picture."""
+        """Return flows and the logit of the cell probability of a normalised picture, (3, M, N)."""
         import torch
 
         from napari_foundseg.models.nets.cellpose.cellpose_sam import padding, tapered, tile_starts
@@ -71,7 +71,7 @@ class CellposeSamModel:
 
 
 def load(row: CatalogRow, path: Path, device: str) -> CellposeSamModel:
-    """Return the model of a row; CheckpointError if the file has another layout."""
+    """Load the model of a row; raise CheckpointError if the file has another layout."""
     from napari_foundseg.models.nets.cellpose.cellpose_sam import build_cellpose_sam
 
     tensors = _of_network(read_tensors(path))
@@ -83,12 +83,12 @@ def load(row: CatalogRow, path: Path, device: str) -> CellposeSamModel:
 
 
 def _of_network(tensors: Mapping[str, _T]) -> dict[str, _T]:
-    """Return tensors by cellpose's names, without what a training on several devices puts before them."""
+    """Return tensors with cellpose's names, without the prefix that training on several devices adds."""
     return {name.removeprefix("module."): value for name, value in tensors.items()}
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Return fields of the row if weights are of this family; CheckpointError if they are, but some are missing."""
+    """Return catalogue fields if weights are of this family, else None; CheckpointError if some are missing."""
     shapes = _of_network(found.shapes)
     if "W2" not in shapes or "encoder.patch_embed.proj.weight" not in shapes or "encoder.cls_token" in shapes:
         return None

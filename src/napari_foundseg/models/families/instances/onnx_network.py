@@ -1,4 +1,4 @@
-"""Networks in ONNX files, such as a laboratory's own U-Net: what they take and return is described at the import."""
+"""Networks in ONNX files, such as a laboratory's own U-Net. The user describes input and output at the import."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ FAMILY = Family(
 
 
 def load(row: CatalogRow, path: Path, device: str) -> NetworkClasses | NetworkMaps | NetworkFlows:
-    """Return the model of a row; CheckpointError if onnxruntime cannot run the file."""
+    """Load the model of a row; raise CheckpointError if onnxruntime cannot run the file."""
     description = description_of(row)
     assert isinstance(description, NetworkDescription)
     model = described_model(open_network(onnx_file(path) or path, description, device), row)
@@ -49,13 +49,13 @@ def load(row: CatalogRow, path: Path, device: str) -> NetworkClasses | NetworkMa
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Return fields of the row of an ONNX file; CheckpointError if it is not a network from one picture to maps."""
+    """Return catalogue fields for an ONNX file, else None; CheckpointError if it does not map one picture to maps."""
     file = onnx_file(found.path)
     if file is None:
         return None
     graph = read_graph(file)
     if has_prototypes(graph):
-        # A YOLO, which `yolo_seg` has been asked for.
+        # A YOLO is left to the family `yolo_seg`.
         return None
     port = picture_input(file, graph)
     facts = {**stated_facts(file, graph), **found.facts}

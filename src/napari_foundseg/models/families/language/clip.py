@@ -1,4 +1,4 @@
-"""CLIP and SigLIP: how well a text describes a picture."""
+"""CLIP and SigLIP: a score for how well a text describes a picture."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ FAMILY = Family(
     expects="as is",
 )
 
-#: Title of each class of transformers.
+#: Titles by transformers' class.
 ARCHITECTURES = {"CLIPModel": "CLIP", "SiglipModel": "SigLIP", "Siglip2Model": "SigLIP 2"}
-#: Pictures encoded at once.
+#: Number of pictures in a batch.
 _BATCH = 16
 
 
@@ -40,16 +40,16 @@ class TextImageModel(LoadedWords):
 
     @property
     def window(self) -> int:
-        """Side in pixels of the square that the network sees."""
+        """Side of the network's square input in pixels."""
         return transformers_folder.window_of(self.images, 224)
 
     @property
     def scale(self) -> float:
-        """What cosines are multiplied with before a softmax: the temperature that was learnt."""
+        """Factor by which cosines are multiplied before a softmax: the inverse of the learnt temperature."""
         return float(self.network.logit_scale.detach().exp())
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Embed texts."""
+        """Embed texts as rows of length 1, (K, D)."""
         import torch
 
         # SigLIP was trained on texts padded to full length.
@@ -62,7 +62,7 @@ class TextImageModel(LoadedWords):
             return _unit(transformers_folder.pooled(self.network.get_text_features(**tokens)))
 
     def embed_pictures(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Embed pictures."""
+        """Embed pictures as rows of length 1, (K, D)."""
         import torch
 
         parts = []
@@ -78,12 +78,12 @@ class TextImageModel(LoadedWords):
 
 
 def load(row: CatalogRow, path: Path, device: str) -> TextImageModel:
-    """Return the model of a row; CheckpointError if the folder lacks a file or its files disagree."""
+    """Load the model of a row; raise CheckpointError if the folder lacks a file or its files do not match."""
     return TextImageModel.from_folder(row, path, device)
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Return fields of the row if a folder is of this family."""
+    """Return catalogue fields if a folder is of this family; else None."""
     return words_row(found.config, ARCHITECTURES)
 
 

@@ -1,6 +1,7 @@
-"""CLIPSeg (Lüddecke and Ecker, CVPR 2022): heat maps of what a text, or another picture, shows.
+"""CLIPSeg (Lüddecke and Ecker, CVPR 2022): heat maps for a text, or for the content of another picture.
 
-From a folder of transformers, or from the authors' file, which is the decoder alone, and a CLIP that is here.
+Its weights are a folder of transformers; or the authors' file, which has only the decoder and needs a CLIP model on
+this computer.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ __all__ = ["FAMILY", "ClipSegFacts", "ClipSegModel", "load", "recognise"]
 
 
 class ClipSegFacts(Declared):
-    """What the authors' file of CLIPSeg does not hold."""
+    """Facts that the authors' file of CLIPSeg does not contain."""
 
     noun: ClassVar[str] = "fact about CLIPSeg"
 
@@ -47,17 +48,17 @@ FAMILY = Family(
 )
 
 _ARCHITECTURE = "CLIPSegForImageSegmentation"
-#: Side in pixels, mean and deviation of the pictures that the authors' decoders were trained on.
+#: Side in pixels, mean and deviation of the training pictures of the authors' decoders.
 _SIDE = 352
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-#: Prompts decoded at once.
+#: Number of prompts that are decoded in a batch.
 _BATCH = 8
-#: Texts and pictures whose embeddings are kept.
+#: Largest number of texts and pictures whose embeddings are kept.
 _KEPT = 512
 
 
 class ClipSegModel(LoadedWords):
-    """CLIPSeg with its processors."""
+    """CLIPSeg with its processors; implements `TextMaps`."""
 
     def __init__(self, network: Any, images: Any, tokenizer: Any, row: CatalogRow) -> None:
         super().__init__(network, images, tokenizer, row)
@@ -65,20 +66,20 @@ class ClipSegModel(LoadedWords):
 
     @property
     def window(self) -> int:
-        """Side in pixels of the square that the network sees."""
+        """Side of the network's square input in pixels."""
         return transformers_folder.window_of(self.images, 352)
 
     @property
     def longest_text(self) -> int:
-        """Tokens that a text may have, start and end included."""
+        """Largest number of tokens in a text, including start and end."""
         return int(self.network.config.text_config.max_position_embeddings)
 
     def token_count(self, text: str) -> int:
-        """Return how many tokens a text has."""
+        """Return the number of tokens in a text."""
         return len(self.tokenizer(text)["input_ids"])
 
     def text_maps(self, rgb: NDArray[np.uint8], prompts: Sequence[str | NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Return a heat map of each prompt, (K, M, N): the sigmoid of logits that are resized to the picture first."""
+        """Return a heat map for each prompt, (K, M, N). Logits are resized to the picture before the sigmoid."""
         import torch
         from torch.nn import functional
 
@@ -122,7 +123,7 @@ class ClipSegModel(LoadedWords):
 
 
 def load(row: CatalogRow, path: Path, device: str) -> ClipSegModel:
-    """Return the model of a row; CheckpointError if the folder lacks a file or its files disagree."""
+    """Load the model of a row; raise CheckpointError if the folder lacks a file or its files do not match."""
     if "clip" in row.options:
         from transformers import ViTImageProcessor
 
@@ -140,7 +141,7 @@ def load(row: CatalogRow, path: Path, device: str) -> ClipSegModel:
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Return fields of the row if weights are of this family; CheckpointError for a decoder without its CLIP."""
+    """Return catalogue fields if weights are of this family, else None; CheckpointError if a decoder lacks its CLIP."""
     if transformers_folder.architecture_of(found.config) == _ARCHITECTURE:
         if found.facts:
             raise SettingsError(f"{found.path} holds its CLIP: leave out {', '.join(found.facts)}.")

@@ -1,8 +1,8 @@
-"""GLIP (Li et al., CVPR 2022): boxes of what phrases name, from its authors' files and those of mmdetection.
+"""GLIP (Li et al., CVPR 2022): boxes for phrases, from its authors' files and those of mmdetection.
 
-The phrases are one text, "a cell. debris", which BERT reads; each place of the picture has a probability for each of
-its tokens, and a phrase the mean of those of its own. Neither file holds the words of BERT's vocabulary, which is a
-text file beside it.
+BERT reads all phrases as one text, "a cell. debris". Each position of the picture has a probability for each token; the
+probability of a phrase is the mean over its tokens. Neither kind of file contains the words of BERT's vocabulary, which
+is a text file next to it.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ FAMILY = Family(
     packages=(Package("torchvision"), Package("transformers")),
     pickle_names=("addict", "maskrcnn_benchmark", "mmcv", "mmdet", "mmengine", "yacs"),
     expects="as is",
-    # That of its authors' demonstration.
+    # The threshold of its authors' demonstration.
     defaults={"text.boxes": {"threshold": 0.5}},
 )
 
 _WHAT = "GLIP"
-#: Pixels of the shorter side that pictures are resized to, and of the longer side at most; sides are multiples of 32.
+#: Length in pixels that the shorter side is resized to, and the largest length of the longer side.
 _SHORTER, _LONGER = 800, 1333
 _MULTIPLE = 32
-#: Of blue, green and red, 0 to 255.
+#: Mean and deviation of blue, green and red, 0 to 255.
 _MEAN = np.array((103.53, 116.28, 123.675), np.float32)
 _STD = np.array((57.375, 57.12, 58.395), np.float32)
-#: Tokens of a text, start and end included.
+#: Largest number of tokens in a text, including start and end.
 _TOKENS = 256
 _BETWEEN = ". "
 _WORDS = "words.embeddings.word_embeddings.weight"
@@ -65,22 +65,22 @@ class GlipModel(Loaded):
 
     @property
     def longest_text(self) -> int:
-        """Tokens that a phrase may have, start and end included."""
+        """Largest number of tokens in a phrase, including start and end."""
         return min(_TOKENS, int(self.network.words.config.max_position_embeddings))
 
     @property
     def most_boxes(self) -> int:
-        """How many boxes it can return for a picture and a group of phrases."""
+        """Largest number of boxes for a picture and one group of phrases."""
         from napari_foundseg.models.nets.language.glip_boxes import MOST_BOXES
 
         return MOST_BOXES
 
     def token_count(self, text: str) -> int:
-        """Return how many tokens a phrase has, with those of start and end."""
+        """Return the number of tokens in a phrase, including start and end."""
         return len(self.tokenizer.encode(_plain(text)).ids)
 
     def ground(self, rgb: NDArray[np.uint8], phrases: Sequence[str], threshold: float) -> GroundedBoxes:
-        """Return boxes of phrases; near-equal boxes of a phrase are one."""
+        """Return boxes for phrases; near-duplicate boxes of a phrase are merged into one."""
         import torch
 
         from napari_foundseg.models.nets.language.glip_boxes import boxes_of_phrases
@@ -102,7 +102,10 @@ class GlipModel(Loaded):
         return len(self._tokens(phrases)[0]) <= self.longest_text
 
     def _tokens(self, phrases: Sequence[str]) -> tuple[list[int], list[list[int]]]:
-        """Return the tokens of phrases as one text, and the places of each phrase's own; PromptError if it has none."""
+        """Return the tokens of phrases as one text, and the positions of each phrase's tokens.
+
+        Raises PromptError if a phrase has no known token.
+        """
         plain = [_plain(phrase) for phrase in phrases]
         read = self.tokenizer.encode(_BETWEEN.join(plain))
         unknown = self.tokenizer.token_to_id("[UNK]")
@@ -110,7 +113,7 @@ class GlipModel(Loaded):
         start = 0
         for phrase, own in zip(phrases, plain, strict=True):
             end = start + len(own)
-            # Start and end of the text have empty places.
+            # The start and end tokens have empty ranges.
             span = [i for i, (left, right) in enumerate(read.offsets) if start <= left < right <= end]
             check_known(self.name, phrase, [read.ids[i] for i in span], unknown)
             spans.append(span)
@@ -119,7 +122,7 @@ class GlipModel(Loaded):
 
 
 def load(row: CatalogRow, path: Path, device: str) -> GlipModel:
-    """Return the model of a row; CheckpointError if the file has another layout, or the vocabulary is not there."""
+    """Load the model of a row; CheckpointError if the file has another layout, or the vocabulary is missing."""
     from tokenizers import BertWordPieceTokenizer
 
     from napari_foundseg.models.nets.language.glip import Glip
@@ -129,14 +132,14 @@ def load(row: CatalogRow, path: Path, device: str) -> GlipModel:
     _check(path, shapes)
     words = read_vocabulary(_vocabulary(path), shapes[_WORDS][0], _WHAT)
     network = Glip(shapes)
-    # The index of places in windows is computed, whatever the file has.
+    # The network computes the index of positions in windows itself; the one in the file is not needed.
     network.load_state_dict({k: v for k, v in tensors.items() if not k.endswith("position_index")}, strict=False)
     network = network.to(device).eval().requires_grad_(False)
     return GlipModel(network, BertWordPieceTokenizer(words, lowercase=True), row)
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Return fields of the row if weights are of this family; CheckpointError if a part of them is missing."""
+    """Return catalogue fields if weights are of this family, else None; CheckpointError if a part is missing."""
     shapes = own_shapes(found.shapes)
     if not shapes:
         return None
@@ -176,7 +179,7 @@ def _title(shapes: dict[str, tuple[int, ...]]) -> str:
 
 
 def _plain(phrase: str) -> str:
-    """Return a phrase without signs that end one, and without more blanks than words need."""
+    """Return a phrase without characters that end phrases, and with single spaces; raise PromptError if it is empty."""
     plain = " ".join(phrase.replace("_", " ").split()).strip(" .?")
     if not plain:
         raise PromptError(f"{phrase!r} has no words: say what to find, such as nucleus.")
@@ -184,7 +187,7 @@ def _plain(phrase: str) -> str:
 
 
 def _seen(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.float32], tuple[int, int], tuple[float, float]]:
-    """Return a picture as the network takes it, (1, 3, M, N), its shape without padding, and its scale (x, y)."""
+    """Return a picture as the network's input, (1, 3, M, N), its shape without padding, and its scale (x, y)."""
     from PIL.Image import Resampling, fromarray
 
     rows, columns = rgb.shape[:2]

@@ -1,8 +1,8 @@
-"""Grounding DINO (Liu et al., ECCV 2024) and MM-Grounding-DINO (Zhao et al., 2024): boxes of what phrases name.
+"""Grounding DINO (Liu et al., ECCV 2024) and MM-Grounding-DINO (Zhao et al., 2024): boxes for phrases.
 
-The phrases are one text, "a cell. debris.", and each box has a probability for each of its tokens. transformers makes
-its labels of all tokens above a threshold, which glues words of several phrases together; here a box belongs to the
-phrase that has the most probable token.
+The phrases are one text, "a cell. debris.", and each box has a probability for each token. transformers makes labels
+from all tokens above a threshold, which can join words of several phrases. Here a box belongs to the phrase with the
+most probable token.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _TITLES = {
     "GroundingDinoForObjectDetection": "Grounding DINO",
     "MMGroundingDinoForObjectDetection": "MM-Grounding-DINO",
 }
-#: Ends each phrase. The networks keep the words between two such signs apart from others.
+#: Character at the end of each phrase. The networks treat the words between two of them separately from others.
 _END = "."
 
 
@@ -56,25 +56,25 @@ class GroundingDinoModel(LoadedWords):
 
     @property
     def window(self) -> int:
-        """Longest side in pixels of what the network sees."""
+        """Longest side of the network's input in pixels."""
         return transformers_folder.window_of(self.images, 1333)
 
     @property
     def longest_text(self) -> int:
-        """Tokens that a phrase may have, start and end included."""
+        """Largest number of tokens in a phrase, including start and end."""
         return int(self.network.config.max_text_len)
 
     @property
     def most_boxes(self) -> int:
-        """How many boxes it can return for a picture and a group of phrases."""
+        """Largest number of boxes for a picture and one group of phrases."""
         return int(self.network.config.num_queries)
 
     def token_count(self, text: str) -> int:
-        """Return how many tokens a phrase has, with its end and those of a text."""
+        """Return the number of tokens in a phrase, including its final full stop and the text's start and end."""
         return len(self._tokens([text])["input_ids"])
 
     def ground(self, rgb: NDArray[np.uint8], phrases: Sequence[str], threshold: float) -> GroundedBoxes:
-        """Return boxes of phrases; their scores are those of transformers' post-processing."""
+        """Return boxes for phrases, with the scores of transformers' post-processing."""
         import torch
 
         seen = pad_thin(rgb)
@@ -105,7 +105,7 @@ class GroundingDinoModel(LoadedWords):
         return len(self._tokens(phrases)["input_ids"]) <= self.longest_text
 
     def _spans(self, tokens: Sequence[int]) -> list[range]:
-        """Return the places of each phrase's tokens."""
+        """Return the positions of each phrase's tokens."""
         end = self.tokenizer.convert_tokens_to_ids(_END)
         ends = [place for place, token in enumerate(tokens) if token == end]
         # The first token is the start of the text.
@@ -120,33 +120,33 @@ def phrases_of_boxes(
     Parameters
     ----------
     probabilities : (K, T) ndarray of float32
-        For each box and token whether the box shows what the token means.
+        Probability, for each box and token, that the token describes the box.
     spans : sequence of sequence of int
-        The tokens of each phrase.
+        Positions of the tokens of each phrase.
 
     Returns
     -------
     scores : (K,) ndarray of float32
-        The largest probability of each box over all tokens, as transformers has it.
+        The largest probability of each box over all tokens, as in transformers.
     phrases : (K,) ndarray of int64
-        The phrase with the most probable token of its own; of equal ones the first.
+        The phrase with the most probable token; the first one if several are equal.
     """
     own = np.stack([probabilities[:, list(span)].max(axis=1) for span in spans], axis=1)
     return probabilities.max(axis=1), own.argmax(axis=1)
 
 
 def load(row: CatalogRow, path: Path, device: str) -> GroundingDinoModel:
-    """Return the model of a row; CheckpointError if the folder lacks a file or its files disagree."""
+    """Load the model of a row; raise CheckpointError if the folder lacks a file or its files do not match."""
     return GroundingDinoModel.from_folder(row, path, device)
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Return fields of the row if a folder is of this family."""
+    """Return catalogue fields if a folder is of this family; else None."""
     return words_row(found.config, _TITLES)
 
 
 def _plain(phrase: str) -> str:
-    """Return a phrase as the networks were trained: lower case, without the signs that end one."""
+    """Return a phrase as in the networks' training: lower case, without the characters that end phrases."""
     plain = " ".join(phrase.lower().replace(_END, " ").replace("?", " ").split())
     if not plain:
         raise PromptError(f"{phrase!r} has no words: say what to find, such as nucleus.")

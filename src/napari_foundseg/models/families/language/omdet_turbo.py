@@ -1,6 +1,6 @@
-"""OmDet-Turbo (Zhao et al., 2024, arXiv 2403.06892): boxes of what phrases name.
+"""OmDet-Turbo (Zhao et al., 2024, arXiv 2403.06892): boxes for phrases.
 
-Each phrase is encoded on its own, and a task, "Detect a cell, debris.", tells the network of all of them.
+Each phrase is encoded separately. A task text with all phrases, "Detect a cell, debris.", is another input.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ FAMILY = Family(
     protocols=("Grounded",),
     verified_against="transformers: its forward pass and its post-processing, equal within 1e-5",
     packages=(Package("transformers"),),
-    # Networks whose configuration names a backbone of timm.
+    # Needed if the network's configuration has a backbone of timm.
     more_packages=lambda options: (Package("timm"),) if options.get("timm") else (),
     expects="as is",
 )
 
 _ARCHITECTURE = "OmDetTurboForObjectDetection"
-#: Tokens of a phrase, and of the task.
+#: Largest number of tokens in a phrase, and in the task text.
 _TOKENS = 77
-#: Of the authors' post-processing.
+#: IoU threshold in the authors' post-processing.
 _NMS = 0.5
 
 
@@ -44,17 +44,17 @@ class OmDetTurboModel(LoadedWords):
 
     @property
     def window(self) -> int:
-        """Side in pixels of the square that the network sees."""
+        """Side of the network's square input in pixels."""
         return transformers_folder.window_of(self.images, 640)
 
     @property
     def longest_text(self) -> int:
-        """Tokens that a phrase may have, with the task's word for it, start and end included."""
+        """Largest number of tokens in a phrase, including the words of the task text, start and end."""
         return _TOKENS
 
     @property
     def most_boxes(self) -> int:
-        """How many boxes it can return for a picture and a group of phrases."""
+        """Largest number of boxes for a picture and one group of phrases."""
         return int(self.network.config.num_queries)
 
     @cached_property
@@ -64,11 +64,11 @@ class OmDetTurboModel(LoadedWords):
         return OmDetTurboProcessor(self.images, self.tokenizer)
 
     def token_count(self, text: str) -> int:
-        """Return how many tokens a phrase has within a task."""
+        """Return the number of tokens in a task text with this phrase."""
         return len(self.tokenizer(_task([text]))["input_ids"])
 
     def ground(self, rgb: NDArray[np.uint8], phrases: Sequence[str], threshold: float) -> GroundedBoxes:
-        """Return boxes of phrases, those of each phrase without near-equal ones, as transformers does."""
+        """Return boxes for phrases; near-duplicates of each phrase are removed, as in transformers."""
         import torch
 
         seen = pad_thin(rgb)
@@ -95,7 +95,7 @@ class OmDetTurboModel(LoadedWords):
 
 
 def load(row: CatalogRow, path: Path, device: str) -> OmDetTurboModel:
-    """Return the model of a row; CheckpointError if the folder lacks a file or its files disagree."""
+    """Load the model of a row; raise CheckpointError if the folder lacks a file or its files do not match."""
     images = transformers_folder.image_processor(path)
     tokenizer = transformers_folder.tokenizer(path)
     network = transformers_folder.network(path, _ARCHITECTURE, device)
@@ -104,7 +104,7 @@ def load(row: CatalogRow, path: Path, device: str) -> OmDetTurboModel:
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Return fields of the row if a folder is of this family."""
+    """Return catalogue fields if a folder is of this family; else None."""
     if transformers_folder.architecture_of(found.config) != _ARCHITECTURE:
         return None
     backbone = found.config.get("backbone_config") or {"model_type": "timm_backbone"}

@@ -1,7 +1,7 @@
-"""OWLv2 (Minderer et al., NeurIPS 2023) and OWL-ViT (ECCV 2022): boxes of what phrases, or objects elsewhere, show.
+"""OWLv2 (Minderer et al., NeurIPS 2023) and OWL-ViT (ECCV 2022): boxes for phrases, or for objects in other pictures.
 
-Each patch of the picture has a box and a class vector, which is compared with those of the queries. The vector of an
-example is that of a patch whose box is on the object, so that it has been seen in its surroundings.
+Each patch of the picture has a box and a class vector, which is compared with the vectors of the queries. The vector of
+an example object comes from a patch whose box is on the object, so it includes the object's surroundings.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ FAMILY = Family(
 )
 
 _TITLES = {"Owlv2ForObjectDetection": "OWLv2", "OwlViTForObjectDetection": "OWL-ViT"}
-#: How a phrase is put to the network; the second one where it has an article or a number already.
+#: Texts that a phrase is inserted into; the second is for phrases with an article or a number.
 _PROMPTS = ("a photo of a {}", "a photo of {}")
 _DETERMINERS = ("a", "an", "the", "some", "many", "several", "one", "two", "three", "four", "five", "six", "seven")
-#: Share of the best IoU from which a patch's box is on the object too, as transformers has it.
+#: Boxes with at least this fraction of the best IoU also count as on the object, as in transformers.
 _ON_OBJECT = 0.8
-#: How often a picture may be longer than the window before it is shrunk in two steps.
+#: Pictures that are more than this many times longer than the window are shrunk in two steps.
 _FAR = 4
 
 
@@ -49,31 +49,31 @@ class OwlModel(LoadedWords):
 
     def __init__(self, network: Any, images: Any, tokenizer: Any, row: CatalogRow) -> None:
         super().__init__(network, images, tokenizer, row)
-        #: Whether pictures are made square by padding, so that boxes are shares of the longer side.
+        #: Whether pictures are padded to squares, so that boxes are fractions of the longer side.
         self._padded = hasattr(network, "objectness_head")
 
     @property
     def window(self) -> int:
-        """Side in pixels of the square that the network sees."""
+        """Side of the network's square input in pixels."""
         return transformers_folder.window_of(self.images, 960)
 
     @property
     def longest_text(self) -> int:
-        """Tokens that a phrase may have, those of "a photo of a" included."""
+        """Largest number of tokens in a phrase, including those of "a photo of a"."""
         return int(self.network.config.text_config.max_position_embeddings)
 
     @property
     def most_boxes(self) -> int:
-        """How many boxes it can return for a picture: one a patch."""
+        """Largest number of boxes for a picture: one for each patch."""
         vision = self.network.config.vision_config
         return int((vision.image_size // vision.patch_size) ** 2)
 
     def token_count(self, text: str) -> int:
-        """Return how many tokens a phrase has as it is put to the network."""
+        """Return the number of tokens in a phrase, including those of "a photo of a"."""
         return len(self.tokenizer(_as_prompt(text))["input_ids"])
 
     def ground(self, rgb: NDArray[np.uint8], phrases: Sequence[str], threshold: float) -> GroundedBoxes:
-        """Return boxes of phrases; each belongs to the phrase of the highest score."""
+        """Return boxes for phrases; each belongs to the phrase with the highest score."""
         import torch
 
         tokens = self.tokenizer(
@@ -90,7 +90,7 @@ class OwlModel(LoadedWords):
         return self._kept(found.logits[0], found.pred_boxes[0], threshold, seen.shape, rgb.shape)
 
     def example_vector(self, rgb: NDArray[np.uint8], box: tuple[float, float, float, float]) -> NDArray[np.float32]:
-        """Return the class vector of the patch whose box is on an object."""
+        """Return the class vector of a patch whose box is on an object, (D,)."""
         import torch
         from torchvision.ops import box_iou, generalized_box_iou
 
@@ -103,7 +103,7 @@ class OwlModel(LoadedWords):
             corners = self._corners(boxes[0], seen.shape)
             overlaps = box_iou(drawn, corners)[0]
             if not overlaps.any():
-                # The nearest one then.
+                # No box overlaps the object, so the nearest one is used.
                 overlaps = generalized_box_iou(drawn, corners)[0]
                 near = (overlaps == overlaps.max()).nonzero()[:, 0]
             else:
@@ -111,13 +111,13 @@ class OwlModel(LoadedWords):
             if self._padded:
                 chosen = near[self.network.objectness_predictor(features)[0, near].argmax()]
             else:
-                # The one that is least like the rest of the picture.
+                # The patch that differs most from the rest of the picture.
                 chosen = near[(vectors[near] @ vectors.mean(0)).argmin()]
             found: NDArray[np.float32] = vectors[chosen].float().cpu().numpy()
         return found
 
     def boxes_like(self, rgb: NDArray[np.uint8], vectors: NDArray[np.float32], threshold: float) -> GroundedBoxes:
-        """Return boxes of what looks like examples."""
+        """Return boxes of objects that look like the examples."""
         import torch
 
         seen = pad_thin(rgb)
@@ -139,7 +139,7 @@ class OwlModel(LoadedWords):
         return pixels
 
     def _corners(self, boxes: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-        """Return boxes, centre and size as shares, as corners (x0, y0, x1, y1) in pixels of the picture."""
+        """Convert boxes, centre and size as fractions, to corners (x0, y0, x1, y1) in pixels of the picture."""
         from torchvision.ops import box_convert
 
         height, width = (max(shape[:2]),) * 2 if self._padded else shape[:2]
@@ -154,7 +154,7 @@ class OwlModel(LoadedWords):
         seen: tuple[int, ...],
         shape: tuple[int, ...],
     ) -> GroundedBoxes:
-        """Return the boxes above a threshold; `seen`: shape of the picture with its padding."""
+        """Return the boxes above a threshold. `seen`: shape of the picture with its padding."""
         best = logits.sigmoid().max(dim=-1)
         kept = best.values > threshold
         corners = self._corners(boxes[kept], seen)
@@ -167,19 +167,19 @@ class OwlModel(LoadedWords):
 
 
 def load(row: CatalogRow, path: Path, device: str) -> OwlModel:
-    """Return the model of a row; CheckpointError if the folder lacks a file or its files disagree."""
+    """Load the model of a row; raise CheckpointError if the folder lacks a file or its files do not match."""
     return OwlModel.from_folder(row, path, device)
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Return fields of the row if a folder is of this family."""
+    """Return catalogue fields if a folder is of this family; else None."""
     return words_row(found.config, _TITLES)
 
 
 def _shrunk(rgb: NDArray[np.uint8], window: int) -> NDArray[np.uint8]:
-    """Return a picture that is far larger than the network's window at twice the window's size.
+    """Shrink a picture to twice the network's window if it is far larger than the window.
 
-    The processor of OWLv2 smooths it in floats at its full size as a square, which would take minutes.
+    The processor of OWLv2 would smooth it as a square of floats at its full size, which takes minutes.
     """
     from PIL.Image import Resampling, fromarray
 

@@ -1,7 +1,7 @@
-"""RegionCLIP: how well a text describes a part of a picture (Zhong et al., CVPR 2022), from its released files.
+"""RegionCLIP: a score for how well a text describes a part of a picture (Zhong et al., CVPR 2022), from its files.
 
-A file holds the network for pictures and CLIP's for texts. Texts are split into tokens by CLIP's own tokenizer, which
-it does not hold: that of a CLIP model on this computer is used.
+A file has the network for pictures, and CLIP's network for texts. It does not have CLIP's tokenizer, so the one of a
+CLIP model on this computer is used.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ FAMILY = Family(
 )
 
 _WHAT = "RegionCLIP"
-#: The inverse temperature that it was published with.
+#: The published inverse temperature.
 _SCALE = 100.0
-#: Pixels of the shorter side that pictures are resized to, and of the longer side at most.
+#: Length in pixels that the shorter side is resized to, and the largest length of the longer side.
 _SHORTER, _LONGER = 800, 1333
 _MEAN = np.array((0.48145466, 0.4578275, 0.40821073), np.float32)
 _STD = np.array((0.26862954, 0.26130258, 0.27577711), np.float32)
-#: Boxes embedded at once.
+#: Number of boxes in a batch.
 _BATCH = 64
-#: Names of CLIP's text encoder, and those of transformers.
+#: Prefixes of tensor names in CLIP's text encoder, and in transformers.
 _TEXT_NAMES = (
     ("token_embedding.", "text_model.embeddings.token_embedding."),
     ("ln_final.", "text_model.final_layer_norm."),
@@ -67,7 +67,7 @@ class RegionClip:
         self.device = device
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Embed texts."""
+        """Embed texts as rows of length 1, (K, D)."""
         import torch
 
         with torch.inference_mode():
@@ -80,7 +80,7 @@ class RegionClip:
     def embed_regions(
         self, rgb: NDArray[np.uint8], boxes: Sequence[tuple[float, float, float, float]]
     ) -> NDArray[np.float32]:
-        """Embed parts of a picture, which is encoded once."""
+        """Embed parts of a picture as rows of length 1, (K, D). The picture is encoded once."""
         import torch
 
         seen, scale = _seen(rgb)
@@ -90,7 +90,7 @@ class RegionClip:
             features = self.network.encode(picture)
             for first in range(0, len(boxes), _BATCH):
                 corners = np.array(boxes[first : first + _BATCH], np.float32)
-                # The last pixel is in the box, whose border lies behind it.
+                # The last pixel is inside the box, so the box's edge is one pixel further.
                 corners[:, 2:] += 1
                 corners = corners[:, [1, 0, 3, 2]] * np.array((scale[1], scale[0]) * 2, np.float32)
                 parts = torch.as_tensor(corners, device=self.device)
@@ -99,7 +99,7 @@ class RegionClip:
 
 
 def load(row: CatalogRow, path: Path, device: str) -> RegionClip:
-    """Return the model of a row; CheckpointError if the file has another layout, or no CLIP is on this computer."""
+    """Load the model of a row; CheckpointError if the file has another layout, or no CLIP is on this computer."""
     from napari_foundseg.models.nets.features.clip_resnet import build_clip_resnet
 
     tensors = read_tensors(path)
@@ -116,7 +116,7 @@ def load(row: CatalogRow, path: Path, device: str) -> RegionClip:
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Return fields of the row if weights are of this family; CheckpointError if parts are missing."""
+    """Return catalogue fields if weights are of this family, else None; CheckpointError if parts are missing."""
     pictures = _of_pictures(found.shapes)
     if "attnpool.positional_embedding" not in pictures or "layer4.0.conv1.weight" not in pictures:
         return None
@@ -135,7 +135,7 @@ def recognise(found: WeightsView) -> dict[str, Any] | None:
 
 
 def _seen(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.float32], tuple[float, float]]:
-    """Return a picture as the network takes it, and by how much its rows and columns were resized."""
+    """Return a picture resized and normalised for the network, (M, N, 3), and the factors of its rows and columns."""
     from PIL.Image import Resampling, fromarray
 
     rows, columns = rgb.shape[:2]
@@ -151,7 +151,7 @@ def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _below(tensors: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return the tensors below a name, which a trainer may have put below ``model``."""
+    """Return the tensors with the prefix ``name.`` or ``model.name.``, which some trainers write."""
     for prefix in (f"model.{name}.", f"{name}."):
         if found := {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}:
             return found
@@ -173,7 +173,7 @@ def _check(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
 
 
 def _clip_folder() -> Path:
-    """Return the folder of a CLIP model on this computer; CheckpointError if there is none."""
+    """Return the folder of a CLIP model on this computer; raise CheckpointError if there is none."""
     for _, path in clip_folders():
         return path
     raise CheckpointError(
@@ -183,7 +183,7 @@ def _clip_folder() -> Path:
 
 
 def _text_network(path: Path, tensors: Mapping[str, Any]) -> Any:
-    """Return CLIP's network for texts with tensors by OpenAI's names."""
+    """Return CLIP's network for texts from tensors with OpenAI's names."""
     from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
     renamed = _renamed(tensors)
@@ -199,7 +199,7 @@ def _text_network(path: Path, tensors: Mapping[str, Any]) -> Any:
             num_attention_heads=max(1, width // 64),
             max_position_embeddings=shapes["text_model.embeddings.position_embedding.weight"][0],
             projection_dim=shapes["text_projection.weight"][0],
-            # The last token of a text has the largest number.
+            # With 2, transformers takes the token with the largest number as the end of the text.
             eos_token_id=2,
         )
         expected = network_outline(path, lambda: CLIPTextModelWithProjection(config), shapes).state_dict()
@@ -216,7 +216,7 @@ def _text_network(path: Path, tensors: Mapping[str, Any]) -> Any:
 
 
 def _renamed(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """Return tensors of CLIP's text encoder by the names of transformers."""
+    """Rename the tensors of CLIP's text encoder as in transformers."""
     found: dict[str, Any] = {}
     for name, value in tensors.items():
         if name == "positional_embedding":

@@ -1,7 +1,7 @@
-"""SAM 3 (Carion et al., 2025, arXiv 2511.16719): every object of a concept, which words or boxes describe.
+"""SAM 3 (Carion et al., 2025, arXiv 2511.16719): finds every object of a concept, which words or boxes describe.
 
-The published folder holds its tracker too, which takes points, boxes and masks, and follows objects through frames.
-Networks and processing are transformers' own; the weights are gated, and users bring theirs.
+The published folder also has its tracker, which takes points, boxes and masks, and follows objects through frames.
+Networks and processing are those of transformers. The weights are gated, and users have to get them themselves.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FAMILY", "Sam3Model", "Sam3WithTracker", "load", "recognise"]
 
-#: Not `FeatureExtractor`: what is like an example it finds better by its boxes.
+#: Without `FeatureExtractor`, since SAM 3 finds objects that are similar to an example better with boxes.
 _OF_TRACKER = tuple(name for name in SAM2_PROTOCOLS if name != "FeatureExtractor")
 FAMILY = Family(
     rank=42,
@@ -39,12 +39,12 @@ FAMILY = Family(
     expects="as is",
 )
 
-#: What folders of transformers hold, by their ``model_type``. The published one has all of it.
+#: Protocols by the ``model_type`` of transformers' folders. The published one (``sam3_video``) has all parts.
 _PROTOCOLS = {"sam3": ("ConceptMasks",), "sam3_video": FAMILY.protocols, "sam3_tracker_video": _OF_TRACKER}
-#: Tensors of the tracker in a folder with all of it, and those of the encoder, which both networks use.
+#: Prefixes of the tracker's tensors in a folder with all parts, and of the encoder, which both networks use.
 _TRACKER = ("tracker_model.", "tracker_neck.")
 _ENCODER = "detector_model.vision_encoder.backbone."
-#: What the network is told where boxes alone say what is meant, as transformers' processor does.
+#: Text for queries that have only boxes, as in transformers' processor.
 _BOXES_ALONE = "visual"
 _TOKENS = 32
 
@@ -54,27 +54,27 @@ class Sam3Model(LoadedWords):
 
     @property
     def window(self) -> int:
-        """Side in pixels of the square that the network sees."""
+        """Side of the network's square input in pixels."""
         return transformers_folder.window_of(self.images, 1008)
 
     @property
     def longest_text(self) -> int:
-        """Tokens that a text may have, start and end included."""
+        """Largest number of tokens in a text, including start and end."""
         return _TOKENS
 
     @property
     def most_objects(self) -> int:
-        """How many objects of a concept it can return for a picture."""
+        """Largest number of objects of a concept for a picture."""
         return int(self.network.detr_decoder.config.num_queries)
 
     def token_count(self, text: str) -> int:
-        """Return how many tokens a text has."""
+        """Return the number of tokens in a text."""
         return len(self.tokenizer(text)["input_ids"])
 
     def concept_masks(
         self, rgb: NDArray[np.uint8], queries: Sequence[ConceptQuery], threshold: float
     ) -> list[list[Mask]]:
-        """Return the objects of each concept, the best first."""
+        """Return the objects of each concept, the best first. The picture is encoded once."""
         import torch
 
         inputs = self.images(images=[rgb], return_tensors="pt", input_data_format="channels_last")
@@ -98,7 +98,7 @@ class Sam3Model(LoadedWords):
         return [mask for mask in objects if mask.area]
 
     def _boxes(self, query: ConceptQuery, shape: tuple[int, ...]) -> dict[str, torch.Tensor]:
-        """Return boxes as the network takes them: centre and size as shares of the picture."""
+        """Return boxes as the network's input: centre and size as fractions of the picture."""
         import torch
 
         y0, x0, y1, x1 = np.array(query.boxes, float).T
@@ -112,7 +112,7 @@ class Sam3Model(LoadedWords):
 
 
 class Sam3Tracker(Sam2FrameModel):
-    """The tracker of SAM 3, which is a SAM 2 with another encoder; implements `Promptable` and `Propagating`."""
+    """The tracker of SAM 3, a SAM 2 with another encoder; implements `Promptable` and `Propagating`."""
 
     prepared_as = "sam3"
     mean = (0.5, 0.5, 0.5)
@@ -120,7 +120,7 @@ class Sam3Tracker(Sam2FrameModel):
 
 
 class Sam3WithTracker(Sam3Tracker):
-    """SAM 3 as it is published: concepts, prompts and frames, with one encoder for all."""
+    """SAM 3 as published: concepts, prompts and frames, with one shared encoder."""
 
     def __init__(self, tracker: Any, concepts: Sam3Model) -> None:
         super().__init__(tracker, concepts.name, concepts.key)
@@ -129,32 +129,32 @@ class Sam3WithTracker(Sam3Tracker):
 
     @property
     def longest_text(self) -> int:
-        """Tokens that a text may have, start and end included."""
+        """Largest number of tokens in a text, including start and end."""
         return self._concepts.longest_text
 
     @property
     def most_objects(self) -> int:
-        """How many objects of a concept it can return for a picture."""
+        """Largest number of objects of a concept for a picture."""
         return self._concepts.most_objects
 
     def token_count(self, text: str) -> int:
-        """Return how many tokens a text has."""
+        """Return the number of tokens in a text."""
         return self._concepts.token_count(text)
 
     def concept_masks(
         self, rgb: NDArray[np.uint8], queries: Sequence[ConceptQuery], threshold: float
     ) -> list[list[Mask]]:
-        """Return the objects of each concept, the best first."""
+        """Return the objects of each concept, the best first. The picture is encoded once."""
         return self._concepts.concept_masks(rgb, queries, threshold)
 
     def to_cpu(self) -> bool:
-        """Move both networks to the CPU permanently."""
+        """Move both networks to the CPU permanently; return False if they are already there."""
         self._concepts.network.to("cpu")
         return super().to_cpu()
 
 
 def load(row: CatalogRow, path: Path, device: str) -> Sam3Model | Sam3Tracker:
-    """Return the model of a row; CheckpointError if the folder lacks a file or its files disagree."""
+    """Load the model of a row; raise CheckpointError if the folder lacks a file or its files do not match."""
     kind = read_config(path).get("model_type")
     if kind == "sam3_tracker_video":
         return Sam3Tracker(transformers_folder.network(path, "Sam3TrackerVideoModel", device), row.name, row.key)
@@ -173,7 +173,7 @@ def load(row: CatalogRow, path: Path, device: str) -> Sam3Model | Sam3Tracker:
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Return fields of the row if a folder is of this family."""
+    """Return catalogue fields if a folder is of this family; else None."""
     kind = found.config.get("model_type")
     if kind not in _PROTOCOLS:
         return None

@@ -1,1 +1,1 @@
-"""Families that turn prompts into masks: SAM and its relatives."""
+"""Families that predict masks from prompts: SAM and its relatives."""

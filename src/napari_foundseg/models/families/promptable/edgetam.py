@@ -32,14 +32,14 @@ FAMILY = Family(
 
 
 def load(row: CatalogRow, path: Path, device: str) -> Sam2Model:
-    """Return the model of a row; CheckpointError if the weights have another layout."""
+    """Load the model of a row; raise CheckpointError if the weights have another layout."""
     return sam2_model(load_network(path, device), row.name, row.key)
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Return fields of the row if weights are of this family; CheckpointError if they are, but some are missing.
+    """Return catalogue fields if weights are of this family, else None; CheckpointError if some are missing.
 
-    Without timm, which makes the encoder, they are not looked at: the import says that it is needed.
+    The encoder needs timm. Without timm the weights are not checked, and the import reports the missing package.
     """
     if kind_of(found) != "edgetam":
         return None

@@ -1,7 +1,8 @@
 """MedSAM (Ma et al., Nature Communications 2024): SAM ViT-B finetuned on medical images, with another preprocessing.
 
-The picture is stretched to 1024 × 1024 pixels whatever its shape, its grey values to 0 to 1; SAM's mean and deviation
-are not used. It was trained on boxes; its single mask is interpolated as a probability.
+The picture is stretched to 1024 × 1024 pixels whatever its shape, and its grey values are scaled to 0 to 1. SAM's mean
+and deviation are not used. It was trained on boxes. It predicts one mask, whose probability, not logit, is
+interpolated.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FAMILY", "MedSamModel", "load", "recognise"]
 
-#: Its files have SAM's tensors, so it is asked before SAM.
+#: Its files have the same tensors as SAM's, so its rank is lower than SAM's.
 FAMILY = Family(
     rank=25,
     title="MedSAM",
@@ -42,12 +43,12 @@ FAMILY = Family(
 
 
 class MedSamModel(SamModel):
-    """A SAM that implements `Promptable` for boxes, with MedSAM's preprocessing."""
+    """A SAM with MedSAM's preprocessing; implements `Promptable`, but only for boxes."""
 
     preprocessing = "medsam"
 
     def _encoded(self, rgb: NDArray[np.uint8]) -> SamEmbedding:
-        """Encode a picture, stretched to the window."""
+        """Encode a picture, stretched to the square window."""
         import torch
 
         with torch.inference_mode():
@@ -63,7 +64,7 @@ class MedSamModel(SamModel):
         multimask: bool = False,  # noqa: ARG002 - MedSAM has one mask, whatever is asked for
         one_by_one: bool = False,  # noqa: ARG002 - of no meaning for boxes
     ) -> list[Candidates]:
-        """Decode boxes in an encoded picture; PromptError if a prompt is not a box."""
+        """Decode boxes in an encoded picture; raise PromptError if a prompt is not a box."""
         if any(prompt.box is None or prompt.points or prompt.mask is not None for prompt in prompts):
             raise PromptError(f"{self.name} knows boxes only; draw a rectangle around the object, or choose a SAM.")
         return super().decode(embedding, prompts, multimask=False, one_by_one=False)
@@ -76,7 +77,7 @@ class MedSamModel(SamModel):
 
 
 def stretched(rgb: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
-    """Return a picture as MedSAM's encoder takes it.
+    """Prepare a picture for MedSAM's encoder.
 
     Parameters
     ----------
@@ -88,11 +89,11 @@ def stretched(rgb: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
     Returns
     -------
     (side, side, 3) ndarray of float32
-        Resized by cubic interpolation with anti-aliasing, then least and largest value made 0 and 1.
+        Resized by cubic interpolation with anti-aliasing, then scaled so that the values are from 0 to 1.
     """
     from skimage.transform import resize
 
-    # As the authors do it: values are kept, and cut to whole numbers.
+    # As in the authors' code: the range of values is kept, and values are truncated to whole numbers.
     large = resize(rgb, (side, side), order=3, preserve_range=True, anti_aliasing=True).astype(np.uint8)
     low = int(large.min())
     high = int(large.max())
@@ -101,15 +102,17 @@ def stretched(rgb: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
 
 
 def load(row: CatalogRow, path: Path, device: str) -> MedSamModel:
-    """Return the model of a row; CheckpointError if the file has another layout."""
+    """Load the model of a row; raise CheckpointError if the file has another layout."""
     sam = load_sam(path, sam_tensors(read_tensors(path))[0])
     return MedSamModel(sam.to(device), row.name, row.key)
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Return fields of the row if weights are of this family; the name of file or folder decides, as tensors are SAM's.
+    """Return catalogue fields if weights are of this family, else None.
 
-    Raises CheckpointError if they are, but some are missing.
+    MedSAM has the same tensors as SAM, so the name of the file or folder decides, or the user's choice of family.
+
+    Raises CheckpointError if some tensors are missing.
     """
     shapes, decoder = sam_tensors(found.shapes)
     named = any("medsam" in part.lower() for part in (found.path.name, found.path.parent.parent.name))

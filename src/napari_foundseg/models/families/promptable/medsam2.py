@@ -1,4 +1,4 @@
-"""MedSAM2 (Ma et al. 2025): SAM 2.1 tiny, finetuned on medical images and films, which sees 512 × 512 pixels."""
+"""MedSAM2 (Ma et al. 2025): SAM 2.1 tiny, finetuned on medical images and videos, with a window of 512 × 512 pixels."""
 
 from __future__ import annotations
 
@@ -24,35 +24,37 @@ __all__ = ["FAMILY", "load", "recognise"]
 
 _WINDOW = 512
 
-#: Its files have the tensors of SAM 2.1, so it is asked before it.
+#: Its files have the same tensors as SAM 2.1, so its rank is lower.
 FAMILY = Family(
     rank=34,
     title="MedSAM2",
     protocols=SAM2_PROTOCOLS,
     verified_against="as SAM 2.1, whose network it has",
     packages=(Package("transformers", "5.24"), Package("segment-anything")),
-    # As the authors' recipe: the least and largest value of the volume become 0 and 255.
+    # As in the authors' recipe: the smallest and largest value of the volume become 0 and 255.
     expects="min to max",
     colours="grey",
 )
 
 
 def load(row: CatalogRow, path: Path, device: str) -> Sam2Model:
-    """Return the model of a row; CheckpointError if the weights have another layout."""
+    """Load the model of a row; raise CheckpointError if the weights have another layout."""
     window = whole_number(row, "window", _WINDOW, least=64)
     return sam2_model(load_network(path, device, window), row.name, row.key, forgets=True)
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Return fields of the row if weights are of this family; the name of file or folder decides, as tensors are SAM's.
+    """Return catalogue fields if weights are of this family, else None.
 
-    Raises CheckpointError if they are, but some are missing.
+    MedSAM2 has the same tensors as SAM 2.1, so the name of the file or folder decides, or the user's choice of family.
+
+    Raises CheckpointError if some tensors are missing.
     """
     named = any("medsam2" in part.lower() for part in (found.path.name, found.path.parent.parent.name))
     if kind_of(found) != "sam2" or not (named or found.family == "medsam2"):
         return None
     check_file(found, _WINDOW)
-    # A folder of transformers says it itself.
+    # A folder of transformers states its window.
     window = found.config.get("image_size", _WINDOW)
     return FIELDS | {
         "title": "MedSAM2",

@@ -1,4 +1,4 @@
-"""micro-sam (Archit et al., Nature Methods 2025): SAMs for microscopy, some with an instance decoder."""
+"""micro-sam (Archit et al., Nature Methods 2025): SAMs for microscopy, here those with an instance decoder."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FAMILY = Family(
     verified_against="torch-em's decoder written out, equal within 1e-4; the rest as SAM",
     packages=(Package("segment-anything"),),
     pickle_names=("micro_sam", "torch_em"),
-    # As micro-sam's own `_to_image` and `InstanceSegmentationWithDecoder.generate` have them.
+    # As in micro-sam's own `_to_image` and `InstanceSegmentationWithDecoder.generate`.
     expects="min to max",
     defaults={
         "automatic.decoder": {
@@ -45,7 +45,7 @@ FAMILY = Family(
             "foreground_smoothing": 1.0,
             "min_area": 0,
         },
-        # `AutomaticPromptGenerator.generate`.
+        # As in micro-sam's `AutomaticPromptGenerator.generate`.
         "automatic.apg": {
             "foreground_threshold": 0.5,
             "centre_threshold": 0.5,
@@ -64,7 +64,7 @@ _DECODER = "micro-sam's instance decoder"
 
 
 class MicroSamModel(SamModel):
-    """A SAM that implements `InstanceDecoding` too, on the features that prompts use."""
+    """A SAM that also implements `InstanceDecoding`, from the same features that prompts use."""
 
     def __init__(self, sam: Sam, instance_decoder: nn.Module, name: str, key: str) -> None:
         super().__init__(sam, name, key)
@@ -72,15 +72,15 @@ class MicroSamModel(SamModel):
 
     @property
     def maps_window(self) -> int:
-        """Largest side in pixels of a picture that is decoded as it is."""
+        """Largest side, in pixels, of a picture that is decoded without shrinking."""
         return self.window
 
     def instance_maps(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Decode the maps of a picture."""
+        """Encode a picture and decode its maps, (3, M, N)."""
         return self.maps_of(self.encode(rgb))
 
     def maps_of(self, embedding: SamEmbedding) -> NDArray[np.float32]:
-        """Decode the maps of an encoded picture."""
+        """Decode the maps of an encoded picture, (3, M, N)."""
         import torch
 
         with torch.inference_mode():
@@ -90,7 +90,7 @@ class MicroSamModel(SamModel):
 
 
 def load(row: CatalogRow, path: Path, device: str) -> MicroSamModel:
-    """Return the model of a row; CheckpointError if the file has another layout."""
+    """Load the model of a row; raise CheckpointError if the file has another layout."""
     from napari_foundseg.models.nets.sam.unetr import build_unetr
 
     tensors, of_decoder = sam_tensors(read_tensors(path))
@@ -103,7 +103,7 @@ def load(row: CatalogRow, path: Path, device: str) -> MicroSamModel:
 
 
 def _check_decoder(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise CheckpointError if tensors of the decoder are missing, or of other shapes."""
+    """Raise CheckpointError if tensors of the decoder are missing or have other shapes."""
     from napari_foundseg.models.nets.sam.unetr import build_unetr
 
     expected = network_outline(path, lambda: build_unetr(shapes), shapes).state_dict()
@@ -111,9 +111,11 @@ def _check_decoder(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Return fields of the row if weights are of this family; one without a decoder is a plain SAM or MobileSAM.
+    """Return catalogue fields if weights have an instance decoder, else None.
 
-    Raises CheckpointError if they are, but some are missing, the SAM itself for one.
+    micro-sam's files without a decoder are recognised as SAM or MobileSAM.
+
+    Raises CheckpointError if tensors are missing, such as the SAM itself.
     """
     shapes, decoder = sam_tensors(found.shapes)
     if decoder and not shapes:

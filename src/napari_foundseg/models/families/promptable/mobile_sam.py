@@ -1,4 +1,4 @@
-"""MobileSAM (Zhang et al. 2023): SAM with a TinyViT encoder, a twentieth of the work of ViT-B."""
+"""MobileSAM (Zhang et al. 2023): SAM with a TinyViT encoder, which needs a twentieth of the computation of ViT-B."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FAMILY = Family(
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Return fields of the row if weights are of this family; CheckpointError if they are, but some are missing."""
+    """Return catalogue fields if weights are of this family, else None; CheckpointError if some are missing."""
     shapes, decoder = sam_tensors(found.shapes)
     if not shapes or decoder or size_name(shapes) != "TinyViT":
         return None

@@ -1,4 +1,4 @@
-"""nnInteractive on a server of the user's, through its authors' client: nothing but the client is needed here."""
+"""nnInteractive on the user's server, through its authors' client. Only the client has to be installed here."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ FAMILY = Family(
 
 
 def recognise(_found: WeightsView) -> dict[str, Any] | None:
-    """Return None: its weights are on the server."""
+    """Return None, since its weights are on the server and never imported."""
     return None
 
 
 def load(row: CatalogRow, _path: Path, device: str) -> NNInteractive:
-    """Return the model; the server is asked when there is a volume."""
-    # A list of models imports this module, and no array library.
+    """Return the model. The server is not contacted before there is a volume."""
+    # Listing the models imports this module, and must not import an array library.
     from napari_foundseg.models.servers.nninteractive import NNInteractive
 
     return NNInteractive(row, device)

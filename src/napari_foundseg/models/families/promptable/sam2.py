@@ -26,13 +26,13 @@ FAMILY = Family(
     protocols=SAM2_PROTOCOLS,
     verified_against="the authors' package sam2 1.1.0 and transformers: encoder, decoder and memory, equal within 1e-4",
     packages=(Package("transformers", "5.24"), Package("segment-anything")),
-    # What the authors' trainer writes.
+    # The authors' trainer writes objects of these packages.
     pickle_names=("omegaconf", "hydra"),
     expects="as is",
     colours="grey",
 )
 
-#: Fields of the row of any SAM 2.
+#: Catalogue fields of all SAM 2 models.
 FIELDS: dict[str, Any] = {
     "input": "2-D, any dtype, grey or RGB",
     "citation": "Ravi et al., SAM 2: Segment Anything in Images and Videos, arXiv 2408.00714, 2024.",
@@ -40,12 +40,12 @@ FIELDS: dict[str, Any] = {
 
 
 def load(row: CatalogRow, path: Path, device: str) -> Sam2Model:
-    """Return the model of a row; CheckpointError if the weights have another layout."""
+    """Load the model of a row; raise CheckpointError if the weights have another layout."""
     return sam2_model(load_network(path, device), row.name, row.key)
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Return fields of the row if weights are of this family; CheckpointError if they are, but some are missing."""
+    """Return catalogue fields if weights are of this family, else None; CheckpointError if some are missing."""
     if kind_of(found) != "sam2":
         return None
     check_file(found)

@@ -1,4 +1,4 @@
-"""LoRA adapters of PEFT for SAM: a folder with an adapter, and a base that is another model of the catalogue."""
+"""LoRA adapters of PEFT for SAM: a folder with an adapter, whose base is another model of the catalogue."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ FAMILY = Family(
     colours="grey",
 )
 
-#: Families whose networks are SAMs that an adapter can be merged into.
+#: Families of SAMs that an adapter can be merged into.
 _BASES = ("sam_vit", "micro_sam", "medsam")
-#: Where transformers' users get SAM, and the same weights in the catalogue.
+#: SAM's repositories for transformers, and the names of the same weights in the catalogue.
 _SAME = {
     "facebook/sam-vit-base": "sam-vit-b",
     "facebook/sam-vit-large": "sam-vit-l",
@@ -39,7 +39,7 @@ _SAME = {
 
 
 def load(row: CatalogRow, path: Path, device: str) -> SamModel:
-    """Return a base with its adapter; CheckpointError if the base is absent or another one, or they do not fit."""
+    """Load a base with its adapter; CheckpointError if the base is missing or another one, or they do not match."""
     name = str(row.options.get("base"))
     found = catalog().get(name)
     if found is None:
@@ -60,7 +60,7 @@ def load(row: CatalogRow, path: Path, device: str) -> SamModel:
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Return fields of the row of an adapter; CheckpointError if it is one that cannot be used, and why."""
+    """Return catalogue fields for an adapter, else None; CheckpointError if it cannot be used."""
     folder = found.path if found.path.is_dir() else found.path.parent
     if not (folder / ADAPTER_CONFIG).is_file():
         if is_lora_of_sam(found.shapes) and not sam_tensors(found.shapes)[0]:
@@ -70,7 +70,7 @@ def recognise(found: WeightsView) -> dict[str, Any] | None:
             )
         return None
     if not found.path.is_dir() or (folder / "config.json").is_file():
-        # Whole weights, beside which an adapter lies.
+        # Complete weights that have an adapter next to them.
         return None
     settings = lora_settings(folder)
     named = read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path")
@@ -104,7 +104,7 @@ def _model_class(base: CatalogRow) -> type[SamModel]:
 
 
 def _base_row(folder: Path, named: Any) -> tuple[CatalogRow, str]:
-    """Return the model that an adapter is for, and what was assumed about it."""
+    """Return the row of the model that an adapter is for, and a text about assumptions."""
     rows = {name: row for name, row in catalog().items() if row.family in _BASES}
     if not named:
         raise CheckpointError(
@@ -117,7 +117,7 @@ def _base_row(folder: Path, named: Any) -> tuple[CatalogRow, str]:
         places = {row.name, row.source.removeprefix("hf:"), row.stands_for, row.file, str(locate(row) or "")} - {""}
         if text in places or (same is not None and same in places):
             return row, ""
-    # A place on the computer where it was trained.
+    # The text may be a path on the computer where the adapter was trained.
     last = text.rpartition("/")[2]
     for row in rows.values():
         whole = {row.name, row.stands_for, row.source.rpartition("/")[2], row.file.rpartition("/")[2]} - {""}
@@ -130,7 +130,7 @@ def _base_row(folder: Path, named: Any) -> tuple[CatalogRow, str]:
 
 
 def _base_here(path: Path, row: CatalogRow) -> tuple[CatalogRow, Path]:
-    """Return a base with the hash of its weights, and where they are; CheckpointError if they are absent."""
+    """Return the row of a base with the hash of its weights, and their path; CheckpointError if they are missing."""
     if locate(row) is None:
         raise CheckpointError(
             f"{path} is an adapter, and {row.name}, which it is for, is not on this computer. Download {row.name} "

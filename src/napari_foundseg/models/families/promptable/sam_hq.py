@@ -1,6 +1,7 @@
-"""SAM-HQ (Ke et al., NeurIPS 2023): SAM with one more mask, of finer borders; the authors' files and transformers'.
+"""SAM-HQ (Ke et al., NeurIPS 2023): SAM with an additional mask of finer borders.
 
-Its encoders are SAM's, or TinyViT (Light HQ-SAM).
+It is read from its authors' files and from transformers' folders. Its encoders are those of SAM, or TinyViT (Light
+HQ-SAM).
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ FAMILY = Family(
 
 
 class SamHqModel(SamModel):
-    """A SAM-HQ that implements `Promptable`, `PointGrid` and `FeatureExtractor`."""
+    """A SAM-HQ; implements `Promptable`, `PointGrid` and `FeatureExtractor`."""
 
-    #: Not what SAM keeps of a picture: the finer features are part of it.
+    #: Differs from SAM's name, since the embedding also has the finer features.
     preprocessing = "sam-hq with finer features"
 
     def __init__(self, sam: Sam, name: str, key: str) -> None:
@@ -48,13 +49,13 @@ class SamHqModel(SamModel):
 
 
 def load(row: CatalogRow, path: Path, device: str) -> SamHqModel:
-    """Return the model of a row; CheckpointError if it has another layout."""
+    """Load the model of a row; raise CheckpointError if it has another layout."""
     sam = load_sam(path, sam_tensors(read_tensors(path))[0])
     return SamHqModel(sam.to(device), row.name, row.key)
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Return fields of the row if weights are of this family; CheckpointError if they are, but some are missing."""
+    """Return catalogue fields if weights are of this family, else None; CheckpointError if some are missing."""
     shapes, _ = sam_tensors(found.shapes)
     if not is_hq(shapes):
         return None

@@ -1,4 +1,4 @@
-"""SAM 1 with ViT encoders: the published ``.pth`` files, transformers' folders, and finetuned ones of their layout."""
+"""SAM 1 with ViT encoders: the published ``.pth`` files, transformers' folders, and finetuned files in their layout."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ FAMILY = Family(
     protocols=SAM_PROTOCOLS,
     verified_against="segment-anything: encoder, decoder and generator, equal within 1e-4",
     packages=(Package("segment-anything"),),
-    # Trainers by which SAMs are finetuned.
+    # Trainers that are used to finetune SAMs.
     pickle_names=("lightning", "lightning_fabric", "mmcv", "mmengine", "pytorch_lightning"),
     expects="as is",
     colours="grey",
 )
 
-#: Fields of the row of any SAM.
+#: Catalogue fields of all SAM models.
 FIELDS: dict[str, Any] = {
     "input": "2-D, any dtype, grey or RGB",
     "citation": "Kirillov et al., Segment Anything, ICCV 2023.",
@@ -34,13 +34,13 @@ FIELDS: dict[str, Any] = {
 
 
 def load(row: CatalogRow, path: Path, device: str) -> SamModel:
-    """Return the model of a row; CheckpointError if the file has another layout."""
+    """Load the model of a row; raise CheckpointError if the file has another layout."""
     sam = load_sam(path, sam_tensors(read_tensors(path))[0])
     return SamModel(sam.to(device), row.name, row.key)
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Return fields of the row if weights are of this family; CheckpointError if they are, but some are missing."""
+    """Return catalogue fields if weights are of this family, else None; CheckpointError if some are missing."""
     shapes, decoder = sam_tensors(found.shapes)
     if not shapes or decoder or size_name(shapes) == "TinyViT" or is_hq(shapes):
         return None

@@ -18,14 +18,14 @@ from napari_foundseg.models.nets.sam.sam_build import build_encoder
 
 __all__ = ["CellposeSam", "build_cellpose_sam", "padding", "tapered", "tile_starts"]
 
-#: Share of a tile that neighbours have in common, and the multiple of pixels and the margin of a padded picture.
+#: Share of a tile that overlaps the next one. Padded sides are multiples of 16 pixels, with a margin of 16 in all.
 _OVERLAP = 0.1
 _MULTIPLE = 16
 _PREFIX = "encoder."
 
 
 class CellposeSam(nn.Module):
-    """Turns tiles of normalised pictures into flows along rows and columns and the logit of the cell probability."""
+    """Network from tiles of normalised pictures to flows along rows and columns and the logit of cell probability."""
 
     def __init__(self, encoder: ImageEncoderViT, width: int, patch: int, maps: int) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class CellposeSam(nn.Module):
         return self._grid * int(self.W2.shape[-1])
 
     def forward(self, tiles: Tensor) -> Tensor:
-        """Return maps.
+        """Return flows along rows and columns, and logits of the cell probability.
 
         Parameters
         ----------
@@ -59,7 +59,7 @@ class CellposeSam(nn.Module):
 
 
 def build_cellpose_sam(shapes: Mapping[str, tuple[int, ...]]) -> CellposeSam:
-    """Build the network that fits a checkpoint; KeyError or ValueError if its size cannot be told.
+    """Build the network that fits a checkpoint; raises KeyError or ValueError if its size is unclear.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def build_cellpose_sam(shapes: Mapping[str, tuple[int, ...]]) -> CellposeSam:
     """
     encoder = build_encoder({f"image_{name}": shape for name, shape in shapes.items() if name.startswith(_PREFIX)})
     for i, block in enumerate(encoder.blocks):
-        # As published: tables of SAM's windows and of its whole picture, all used for the whole of a tile.
+        # As published: the tables of SAM's windows and those of its whole picture are all used for a whole tile.
         block.window_size = 0
         for axis in "hw":
             name = f"rel_pos_{axis}"
@@ -80,7 +80,7 @@ def build_cellpose_sam(shapes: Mapping[str, tuple[int, ...]]) -> CellposeSam:
 
 
 def padding(length: int, side: int) -> tuple[int, int]:
-    """Return how many pixels are added before and behind a side of a picture."""
+    """Return how many pixels are added before and after a side of a picture."""
     more = -length % _MULTIPLE if length >= side else max(0, side - length - _MULTIPLE)
     return _MULTIPLE // 2 + more // 2, _MULTIPLE // 2 + more - more // 2
 

@@ -1,8 +1,8 @@
 """Panoptic-DeepLab (Cheng et al., CVPR 2020) as detectron2 publishes it: a dilated ResNet and two DeepLabV3+ decoders.
 
-Modules are named like detectron2's, so that its weights load as they are, and widths are taken from their shapes. What
-shapes do not tell is what the published configurations have: strides in the 3 × 3 convolutions, dilations 2, 4, 8 in
-``res5`` and 6, 12, 18 in the pyramids, decoders at a quarter of the picture's resolution.
+Modules are named like detectron2's, so that its weights load as they are. Widths are taken from the shapes of the
+weights. Settings that shapes do not show are those of the published configurations: strides in the 3 × 3 convolutions,
+dilations 2, 4, 8 in ``res5`` and 6, 12, 18 in the pyramids, decoders at a quarter of the picture's resolution.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 __all__ = ["STRIDE", "PanopticDeepLab"]
 
-#: Pixels of the picture a cell of ``res5``, and a cell of what the decoders make.
+#: Pixels of the picture per cell of ``res5``, and per cell of the decoders' output.
 STRIDE = 16
 _COMMON = 4
 _RES5_DILATIONS = (2, 4, 8)
@@ -34,7 +34,7 @@ class PanopticDeepLab(nn.Module):
     shapes : mapping of str to sequence of int
         Shape of each weight by its name in detectron2.
     pooled : tuple of int, optional
-        Rows and columns of ``res5`` that the pyramids' pooling sees at once, as many as in training; None for all.
+        Rows and columns of ``res5`` that the pyramids pool at once, as many as in training; None for all.
     """
 
     def __init__(self, shapes: Shapes, pooled: tuple[int, int] | None = None) -> None:
@@ -58,7 +58,7 @@ class PanopticDeepLab(nn.Module):
         centres : (B, 1, M', N') Tensor
             Heat map of the objects' centres.
         offsets : (B, 2, M', N') Tensor
-            The way from each pixel to its object's centre, in pixels, rows first.
+            Offset from each pixel to its object's centre, in pixels, rows first.
         """
         features = self.backbone(pictures)
         centres, offsets = self.ins_embed_head(features)
@@ -71,7 +71,7 @@ def _enlarged(maps: Tensor) -> Tensor:
 
 
 class _Conv(nn.Conv2d):
-    """A convolution that keeps the size, batch norm where the weights have one, and ReLU."""
+    """A padded convolution, batch norm if the weights have one, and ReLU."""
 
     def __init__(self, shapes: Shapes, name: str, *, stride: int = 1, dilation: int = 1, relu: bool = True) -> None:
         outputs, inputs, size, _ = shapes[f"{name}.weight"]
@@ -89,7 +89,7 @@ class _Conv(nn.Conv2d):
 
 
 class _Separable(nn.Module):
-    """A convolution of each channel alone, then one of each pixel alone."""
+    """A depthwise convolution, then a pointwise one."""
 
     def __init__(self, shapes: Shapes, name: str, dilation: int = 1) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class _Separable(nn.Module):
 
 
 def _convolution(shapes: Shapes, name: str, dilation: int = 1) -> nn.Module:
-    """Return what the weights have under a name: a separable convolution, a plain one, or several plain ones."""
+    """Return the layer that weights have under a name: a separable convolution, a plain one, or several plain ones."""
     if f"{name}.depthwise.weight" in shapes:
         return _Separable(shapes, name, dilation)
     if f"{name}.weight" in shapes:
@@ -111,7 +111,7 @@ def _convolution(shapes: Shapes, name: str, dilation: int = 1) -> nn.Module:
 
 
 def _count(shapes: Shapes, name: str) -> int:
-    """Return how many numbered parts the weights have under a name; one at least."""
+    """Return how many numbered parts the weights have under a name, but at least one."""
     depth = name.count(".") + 1
     return max(1, len({key.split(".")[depth] for key in shapes if key.startswith(f"{name}.")}))
 
@@ -188,7 +188,7 @@ class _Pyramid(nn.Module):
 
 
 class _Decoder(nn.Module):
-    """What both heads begin with: the pyramid on ``res5``, refined by ``res3`` and ``res2``."""
+    """The first part of both heads: the pyramid on ``res5``, refined by ``res3`` and ``res2``."""
 
     def __init__(self, shapes: Shapes, name: str, pooled: tuple[int, int] | None) -> None:
         super().__init__()

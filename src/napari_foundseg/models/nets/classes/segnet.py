@@ -1,4 +1,4 @@
-"""SegNet: VGG16's convolutions, and a way up that puts values back where the maxima of the way down were."""
+"""SegNet: VGG16's convolutions, and a decoder that puts values back where the encoder's maxima were."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STAGES = (2, 2, 3, 3, 3)
 
 
 class SegNet(nn.Module):
-    """In the layout of say4n/pytorch-segnet."""
+    """SegNet in the layout of say4n/pytorch-segnet."""
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class SegNet(nn.Module):
                 setattr(self, up, nn.Sequential(nn.ConvTranspose2d(inside, out, 3, padding=1), *last))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return scores."""
+        """Return scores at the size of the picture."""
         places = []
         for stage, count in enumerate(_STAGES):
             for i in range(count):

@@ -1,4 +1,4 @@
-"""Networks of segmentation_models_pytorch, made of a folder's ``config.json`` without fetching anything."""
+"""Networks of segmentation_models_pytorch, built from a folder's ``config.json`` without fetching anything."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from napari_foundseg.models.pixel_classes import IMAGENET_MEAN, IMAGENET_STD
 
 __all__ = ["fixed_side", "make_network", "normalisation", "settings_of"]
 
-#: Arguments of encoders of timm that name no files.
+#: Arguments of timm encoders that name no files.
 _OF_ENCODERS = {"img_size", "dynamic_img_size", "window_size", "drop_path_rate", "drop_rate"}
-#: Arguments of earlier versions, which the package still takes.
+#: Arguments of earlier versions that the package still takes.
 _OF_BEFORE = {"decoder_use_batchnorm", "psp_use_batchnorm"}
 _HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 _DPN = ((124 / 255, 117 / 255, 104 / 255), (1 / (0.0167 * 255),) * 3)
 
 
 def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a network; CheckpointError if its encoder is unknown, or one cannot be taken.
+    """Return the arguments of a network.
 
-    Weights of encoders are never fetched, and scores stay as they are: activations keep their order.
+    Raises CheckpointError if its encoder is unknown, or if it does not take an argument. Weights of encoders are never
+    fetched. Activations are left out, because they do not change the order of scores.
     """
     kind = getattr(smp, str(config["_model_class"]))
     known = set(inspect.signature(kind.__init__).parameters) - {"self", "kwargs"} | _OF_ENCODERS | _OF_BEFORE
@@ -51,7 +52,7 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def make_network(kind: str, settings: Mapping[str, Any]) -> nn.Module:
-    """Return a network with numbers that are not set."""
+    """Return a network with untrained weights."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         network: nn.Module = getattr(smp, kind)(**settings)
@@ -59,7 +60,7 @@ def make_network(kind: str, settings: Mapping[str, Any]) -> nn.Module:
 
 
 def normalisation(config: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and deviation that the published weights of an encoder were trained with, of values from 0 to 1."""
+    """Return mean and deviation, for values from 0 to 1, that an encoder's published weights were trained with."""
     name = str(config["encoder_name"])
     weights = config.get("encoder_weights")
     if name.startswith("dpn"):
@@ -73,7 +74,7 @@ def normalisation(config: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[f
 
 
 def fixed_side(network: nn.Module) -> int | None:
-    """Return the side of the only pictures that an encoder takes (ViT, Swin); None if it takes any."""
+    """Return the side of pictures that an encoder requires (ViT, Swin); None if it takes any size."""
     for part in network.modules():
         if getattr(part, "strict_img_size", False) and getattr(part, "img_size", None):
             sides: Any = part.img_size

@@ -1,4 +1,4 @@
-"""TopoLoRA-SAM: a SAM without prompts whose features pass an adapter of convolutions; its LoRA layers are merged."""
+"""TopoLoRA-SAM: a SAM without prompts, with a convolutional adapter on its features and merged LoRA layers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["TopoLora"]
 
 
 class _Adapter(nn.Module):
-    """A depthwise and two pointwise convolutions, whose result is added to the features."""
+    """A depthwise and two pointwise convolutions; their result is added to the features."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class TopoLora(nn.Module):
     Parameters
     ----------
     sam : Sam
-        With the LoRA layers merged into its weights.
+        SAM with the LoRA layers merged into its weights.
     """
 
     def __init__(self, sam: Sam) -> None:
@@ -42,7 +42,7 @@ class TopoLora(nn.Module):
 
     @property
     def side(self) -> int:
-        """Rows and columns of what the encoder sees."""
+        """Rows and columns of the encoder's input."""
         return int(self.sam.image_encoder.img_size)
 
     def forward(self, picture: Tensor) -> Tensor:

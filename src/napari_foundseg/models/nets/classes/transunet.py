@@ -1,4 +1,4 @@
-"""TransUNet (Chen et al. 2021): a ResNet with weights that are standardised, a ViT on its features, and a way up."""
+"""TransUNet (Chen et al. 2021): a ResNet with standardised weights, a ViT on its features, and a decoder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _EPS = 1e-6
 
 
 class TransUNet(nn.Module):
-    """In the authors' layout, with a ResNet before the ViT (``R50-ViT-B_16``) or without (``ViT-B_16``)."""
+    """TransUNet in the authors' layout, with a ResNet before the ViT (``R50-ViT-B_16``) or without (``ViT-B_16``)."""
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class TransUNet(nn.Module):
         self.segmentation_head = nn.Sequential(nn.Conv2d(width, classes, side, padding=side // 2))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return scores of square pictures, which have the size of training."""
+        """Return scores of square pictures, which must have the size of training."""
         found: torch.Tensor = self.segmentation_head(self.decoder(*self.transformer(x)))
         return found
 
@@ -102,7 +102,7 @@ class _Unit(nn.Module):
         if self.projected:
             out, inside = shapes["downsample.weight"][:2]
             self.downsample = _StandardisedConv2d(inside, out, 1, stride, bias=False)
-            # A group a channel.
+            # One group for each channel.
             self.gn_proj = nn.GroupNorm(out, out)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -125,7 +125,7 @@ class _ResNet(nn.Module):
         ))  # fmt: skip
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Return features, and those of the way up, the coarsest first."""
+        """Return features, and skipped features for the decoder, coarsest first."""
         side = x.shape[-1]
         x = F.relu(self.root(x))
         skipped = [x]
@@ -133,7 +133,7 @@ class _ResNet(nn.Module):
         for i, block in enumerate(self.body):
             x = block(x)
             if i + 1 < len(self.body):
-                # The pooling has no padding: zeros stand for the last row and column.
+                # The pooling has no padding. Zeros replace the missing last rows and columns.
                 missing = side // 4 // (i + 1) - x.shape[-1]
                 skipped.append(F.pad(x, (0, missing, 0, missing)))
         return x, skipped[::-1]
@@ -156,7 +156,7 @@ class _Decoder(nn.Module):
         )
         before = [shapes["conv_more.0.weight"][0]]
         before += [shapes[f"blocks.{i}.conv2.0.weight"][0] for i in range(len(self.blocks))]
-        #: How many channels of skipped features each block takes.
+        #: Number of channels of skipped features that each block takes.
         self.joined = [shapes[f"blocks.{i}.conv1.0.weight"][1] - before[i] for i in range(len(self.blocks))]
 
     def forward(self, tokens: torch.Tensor, skipped: list[torch.Tensor]) -> torch.Tensor:

@@ -13,7 +13,7 @@ __all__ = ["BrainUNet"]
 
 
 class BrainUNet(nn.Module):
-    """Four stages down and up; its authors' sigmoid is left to the threshold."""
+    """U-Net of four stages in its authors' layout, without their final sigmoid: scores are logits."""
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class BrainUNet(nn.Module):
         self.conv = nn.Conv2d(width, classes, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return scores; sides of the picture are multiples of 16."""
+        """Return scores; sides of the picture must be multiples of 16."""
         kept = []
         for i in range(1, 5):
             kept.append(self.get_submodule(f"encoder{i}")(x))

@@ -1,9 +1,9 @@
-"""The networks of YOLOv8-seg and YOLO11-seg, written from names and shapes of their tensors and their descriptions.
+"""The networks of YOLOv8-seg and YOLO11-seg, written from descriptions and from names and shapes of their tensors.
 
-Jocher, Chaurasia, Qiu: Ultralytics YOLOv8, 2023; Jocher, Qiu: Ultralytics YOLO11, 2024. A backbone of five levels, a
-feature pyramid up and down, and a head that returns for each place a box (a distribution over 16 distances for each
-side), classes and 32 coefficients of masks (Bolya et al., YOLACT, ICCV 2019). YOLO11 adds attention behind the
-backbone. What shapes do not tell, sums around layers and activations, is confirmed by outputs of ultralytics (tests).
+Jocher, Chaurasia, Qiu: Ultralytics YOLOv8, 2023; Jocher, Qiu: Ultralytics YOLO11, 2024. The network has a backbone of
+five levels, a feature pyramid up and down, and a head. For each place, the head returns a box (a distribution over 16
+distances for each side), classes and 32 coefficients of masks (Bolya et al., YOLACT, ICCV 2019). YOLO11 adds attention
+after the backbone. Shapes do not show sums around layers and activations; tests confirm them with ultralytics' outputs.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 __all__ = ["YoloSeg", "build_yolo"]
 
-#: Of the last layer of YOLO11; YOLOv8 has a layer less.
+#: A tensor in the last layer of YOLO11; YOLOv8 has one layer less.
 _HEAD_BEHIND_ATTENTION = "model.23.dfl.conv.weight"
 
-#: Distances that a side of a box is a distribution over, in cells of its level.
+#: Number of distances in the distribution of each side of a box, in cells of its level.
 _BINS = 16
 _STRIDES = (8, 16, 32)
 #: Width of a head of attention; its queries and keys have half of it.
@@ -26,7 +26,7 @@ _HEAD_WIDTH = 64
 
 
 class _Conv(nn.Module):
-    """Convolution, normalisation, SiLU; of each channel alone where the weights have one."""
+    """Convolution, normalisation and SiLU; depthwise if the weights have one input channel."""
 
     def __init__(self, shape: tuple[int, ...], stride: int = 1, *, active: bool = True) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class _Bottleneck(nn.Module):
 
 
 class _Branches(nn.Module):
-    """Several bottlenecks beside one convolution, both joined (C3k)."""
+    """Several bottlenecks in parallel with one convolution, both joined (C3k)."""
 
     def __init__(self, shapes: _Shapes, name: str, *, shortcut: bool) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class _Branches(nn.Module):
 
 
 class _C2f(nn.Module):
-    """Two halves, one through several bottlenecks or branches, all of their results joined (C2f, C3k2)."""
+    """Two halves, one of which passes several bottlenecks or branches; all of their results are joined (C2f, C3k2)."""
 
     def __init__(self, shapes: _Shapes, name: str, *, shortcut: bool) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class _C2f(nn.Module):
 
 
 class _Attention(nn.Module):
-    """Attention between all places, to which a convolution of the values adds where they are."""
+    """Attention between all places, plus a convolution of the values that encodes their positions."""
 
     def __init__(self, shapes: _Shapes, name: str) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ class _AttentionBlock(nn.Module):
 
 
 class _C2psa(nn.Module):
-    """Two halves, one through blocks of attention (C2PSA)."""
+    """Two halves, one of which passes blocks of attention (C2PSA)."""
 
     def __init__(self, shapes: _Shapes, name: str) -> None:
         super().__init__()
@@ -139,7 +139,7 @@ class _C2psa(nn.Module):
 
 
 class _Pooling(nn.Module):
-    """Three largest-value filters, one after the other (SPPF)."""
+    """Three maximum filters, one after the other (SPPF)."""
 
     def __init__(self, shapes: _Shapes, name: str) -> None:
         super().__init__()
@@ -155,7 +155,7 @@ class _Pooling(nn.Module):
 
 
 class _Prototypes(nn.Module):
-    """Masks that are mixed for each object, at a quarter of the picture's resolution."""
+    """Prototype masks at a quarter of the picture's resolution, which are mixed for each object."""
 
     def __init__(self, shapes: _Shapes, name: str) -> None:
         super().__init__()
@@ -171,7 +171,7 @@ class _Prototypes(nn.Module):
 
 
 class _Distances(nn.Module):
-    """The expected distance of each side of a box."""
+    """The expected distance of each side of a box, from its distribution."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -212,7 +212,7 @@ class _Head(nn.Module):
 
 
 def _step(shapes: _Shapes, name: str) -> nn.Module:
-    """Return a convolution, or one of each channel alone and then one of each place alone."""
+    """Return a plain convolution, or a depthwise one followed by a pointwise one."""
     if shapes.has(name):
         return _Conv(shapes.of(name))
     return nn.Sequential(_Conv(shapes.of(f"{name}.0")), _Conv(shapes.of(f"{name}.1")))
@@ -245,7 +245,7 @@ class YoloSeg(nn.Module):
     def __init__(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         super().__init__()
         of = _Shapes(shapes)
-        #: With attention behind the backbone all later layers have the next number, and all bottlenecks shortcuts.
+        #: With attention after the backbone, all later layers have the next number, and all bottlenecks have shortcuts.
         attention = _HEAD_BEHIND_ATTENTION in shapes
         self.later = later = int(attention)
         layers: dict[str, nn.Module] = {}
@@ -286,7 +286,7 @@ class YoloSeg(nn.Module):
         return found
 
     def _layer(self, number: int, *parts: Tensor) -> Tensor:
-        """Run a layer behind the backbone, by its number in YOLOv8, on maps that are joined."""
+        """Run a layer after the backbone, by its number in YOLOv8, on maps that are joined."""
         y: Tensor = self.model[str(number + self.later)](torch.cat(parts, 1))
         return y
 
@@ -309,7 +309,7 @@ class _Shapes:
         return self[f"{name}.conv.weight"]
 
     def has(self, name: str) -> bool:
-        """Tell whether there is a convolution of that name."""
+        """Return whether there is a convolution of that name."""
         return f"{name}.conv.weight" in self._shapes
 
     def count(self, name: str) -> int:
@@ -318,5 +318,5 @@ class _Shapes:
 
 
 def build_yolo(shapes: Mapping[str, tuple[int, ...]]) -> YoloSeg:
-    """Build the network that fits a checkpoint; KeyError or ValueError if it is none."""
+    """Build the network that fits a checkpoint; raises KeyError or ValueError if none does."""
     return YoloSeg(shapes).eval()

@@ -14,7 +14,7 @@ from torchvision.ops import roi_align
 
 __all__ = ["ClipResnet", "build_clip_resnet"]
 
-#: Pixels of the picture a cell of the third stage.
+#: Pixels of the picture per cell of the third stage.
 _STRIDE = 16
 #: Channels of a head of the attention.
 _HEAD = 64
@@ -47,7 +47,7 @@ def _averaged(x: Tensor, stride: int) -> Tensor:
 
 
 class _AttentionPool(nn.Module):
-    """The mean of all places asks them what they hold."""
+    """Attention pooling, where the mean of all places is the query."""
 
     def __init__(self, places: int, channels: int, out: int) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class _AttentionPool(nn.Module):
 
 
 class ClipResnet(nn.Module):
-    """The network; names of its parts are the published ones.
+    """The network, whose parts have the published names.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ class ClipResnet(nn.Module):
     depths : tuple of int
         Blocks of each stage.
     side : int
-        Cells along each side of what the attention sees.
+        Cells along each side of the attention's input.
     out : int
         Length of an embedding.
     """
@@ -121,12 +121,12 @@ class ClipResnet(nn.Module):
 
 
 def build_clip_resnet(shapes: Mapping[str, tuple[int, ...]]) -> ClipResnet:
-    """Build the network that fits tensors by their published names; KeyError or ValueError if it is none.
+    """Build the network that fits tensors under their published names; raises KeyError or ValueError if none does.
 
     Parameters
     ----------
     shapes : mapping of str to tuple of int
-        Their shapes.
+        Shapes of the tensors.
     """
     depths = tuple(
         len({name.split(".")[1] for name in shapes if name.startswith(f"layer{stage}.")}) for stage in (1, 2, 3, 4)

@@ -6,12 +6,12 @@ from torch import Tensor, nn
 
 
 class PatchFeatures(nn.Module):
-    """From pictures to the last hidden state of each patch.
+    """Network that returns the last hidden state of each patch of a picture.
 
     Parameters
     ----------
     net : torch.nn.Module
-        A vision model of transformers whose ``last_hidden_state`` ends with the patches, behind class and register
+        A vision model of transformers whose ``last_hidden_state`` ends with the patches, after class and register
         tokens, or is a map.
     stride : int
         Side of the patches.

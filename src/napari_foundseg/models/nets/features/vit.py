@@ -1,7 +1,7 @@
 """The vision transformer of DINO (Caron et al., Emerging Properties in Self-Supervised Vision Transformers, ICCV 2021).
 
-Named like the released weights, so that these load strictly. Positions of other sizes are interpolated as DINO does it:
-bicubic by a factor a little above the wanted one, without antialiasing.
+Modules are named like the released weights, so that these load strictly. For pictures of other sizes, positions are
+interpolated as in DINO: bicubic by a factor a little above the wanted one, without antialiasing.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class VisionTransformer(nn.Module):
     dim, depth, heads, patch : int
         Width, blocks, attention heads and side of the patches.
     positions : int
-        Learnt positions, that of the class token among them.
+        Number of learnt positions, including that of the class token.
     """
 
     def __init__(self, dim: int, depth: int, heads: int, patch: int, positions: int) -> None:
@@ -97,7 +97,7 @@ class VisionTransformer(nn.Module):
         Returns
         -------
         Tensor, shape (B, dim, H / patch, W / patch)
-            Of the last block, normalised.
+            Features of the last block, normalised.
         """
         grid: Tensor = self.patch_embed.proj(x)
         rows, columns = grid.shape[-2:]
@@ -115,9 +115,9 @@ def interpolated_positions(positions: Tensor, rows: int, columns: int) -> Tensor
     Parameters
     ----------
     positions : Tensor, shape (1, 1 + n * n, D)
-        The class token's first.
+        Learnt positions, that of the class token first.
     rows, columns : int
-        Patches.
+        Numbers of patches.
 
     Returns
     -------
@@ -133,7 +133,7 @@ def interpolated_positions(positions: Tensor, rows: int, columns: int) -> Tensor
 
 
 def vit_of(tensors: dict[str, Tensor]) -> VisionTransformer:
-    """Make the network that weights are of.
+    """Return the network of weights in DINO's layout.
 
     Parameters
     ----------
@@ -157,8 +157,8 @@ def vit_of(tensors: dict[str, Tensor]) -> VisionTransformer:
 
 
 def empty_vit(shapes: Mapping[str, tuple[int, ...]]) -> VisionTransformer:
-    """Make a network for weights of these shapes; KeyError or ValueError if they are of none."""
+    """Return an untrained network for weights of these shapes; raises KeyError or ValueError if there is none."""
     dim, _, patch, _ = shapes["patch_embed.proj.weight"]
     depth = 1 + max(int(name.split(".")[1]) for name in shapes if name.startswith("blocks."))
-    # All released ones have heads of 64 channels.
+    # All released networks have heads of 64 channels.
     return VisionTransformer(dim, depth, max(1, dim // 64), patch, shapes["pos_embed"][1])

@@ -1,7 +1,7 @@
-"""Dynamic head (Dai et al., CVPR 2021): blocks in which the levels of a pyramid of features see their neighbours.
+"""Dynamic head (Dai et al., CVPR 2021): blocks that join each level of a feature pyramid with its neighbours.
 
-In each block a level is joined with the finer and the coarser one. Where the convolutions look is shifted by offsets,
-which are computed from the level itself and are used for its neighbours, too.
+In each block, a level is joined with the finer and the coarser one. Offsets shift the places that the convolutions
+read. They are computed from the level itself, and are used for its neighbours as well.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ __all__ = ["DynamicBlock"]
 
 #: Groups of the normalisation.
 _GROUPS = 16
-#: Channels of the offsets of a convolution of 3 × 3: two for each place. The other nine are their weights.
+#: Channels of the offsets of a 3 × 3 convolution: two for each place. Nine further channels are weights.
 _OFFSETS = 18
 
 
 class DynamicBlock(nn.Module):
-    """Joins each level with its neighbours; features of `channels`, of `squeezed` inside the activation."""
+    """Block that joins each level with its neighbours; `squeezed` is the number of channels inside the activation."""
 
     def __init__(self, channels: int, squeezed: int) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class DynamicBlock(nn.Module):
         self.offset = nn.Conv2d(channels, _OFFSETS + 9, 3, padding=1)
 
     def forward(self, levels: Sequence[Tensor]) -> list[Tensor]:
-        """Return features of the same sizes, the finest first, each (1, C, M, N)."""
+        """Return features of the same sizes, finest first, each (1, C, M, N)."""
         return [self.relu(self._joined(levels, i)) for i in range(len(levels))]
 
     def _joined(self, levels: Sequence[Tensor], place: int) -> Tensor:
@@ -55,7 +55,7 @@ class DynamicBlock(nn.Module):
 class _DeformableConvolution(nn.Module):
     def __init__(self, channels: int, stride: int) -> None:
         super().__init__()
-        # Holds the numbers only.
+        # Only holds the weights; it is never called.
         self.conv = nn.Conv2d(channels, channels, 3, stride, padding=1)
         self.bn = nn.GroupNorm(_GROUPS, channels)
 
@@ -77,8 +77,8 @@ class _DeformableConvolution(nn.Module):
 def _reread(values: Tensor, size: tuple[int, ...]) -> Tensor:
     """Return the first numbers of (1, C, M, N) as (1, C, *size).
 
-    The authors' operator reads offsets in memory as if they were of the size of its result, whose level may be a
-    coarser one, and the networks were trained so.
+    The authors' operator reads offsets in memory as if they had the size of its result, which may be that of a coarser
+    level. The networks were trained that way.
     """
     if tuple(values.shape[-2:]) == size:
         return values
@@ -87,7 +87,7 @@ def _reread(values: Tensor, size: tuple[int, ...]) -> Tensor:
 
 
 class _DynamicActivation(nn.Module):
-    """The larger of two lines, whose slopes and constants depend on the mean of the features."""
+    """The larger of two linear functions, whose slopes and constants depend on the mean of the features."""
 
     def __init__(self, channels: int, squeezed: int) -> None:
         super().__init__()

@@ -13,7 +13,7 @@ _BOUND = 50_000.0
 
 
 class TextPictureFusion(nn.Module):
-    """A layer of the fusion: `channels` of the picture, `width` of the text, `inner` of the attention."""
+    """A layer of the fusion, with `channels` of the picture, `width` of the text, and `inner` of the attention."""
 
     def __init__(self, channels: int, width: int, inner: int) -> None:
         super().__init__()
@@ -33,8 +33,8 @@ class TextPictureFusion(nn.Module):
         )
 
     def forward(self, places: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Return places, (K, C), and tokens, (T, D), that know of each other."""
-        # What is added to is the normalised one.
+        """Return places, (K, C), and tokens, (T, D), after they have attended to each other."""
+        # The attention is added to the normalised features.
         places, tokens = self.layer_norm_v(places), self.layer_norm_l(tokens)
         of_places, of_tokens = fuse(
             self.attn["v_proj"](places),
@@ -51,7 +51,7 @@ class TextPictureFusion(nn.Module):
 def fuse(
     places: Tensor, tokens: Tensor, place_values: Tensor, token_values: Tensor, heads: int
 ) -> tuple[Tensor, Tensor]:
-    """Return what places take from tokens, (K, E), and tokens from places, (T, E); `heads` share the E numbers."""
+    """Return the attention of places to tokens, (K, E), and of tokens to places, (T, E), with E split among `heads`."""
     place_keys, token_keys, place_values, token_values = (
         one.unflatten(-1, (heads, -1)).transpose(0, 1) for one in (places, tokens, place_values, token_values)
     )

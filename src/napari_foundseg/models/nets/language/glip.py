@@ -26,7 +26,7 @@ _BOUND = 50_000.0
 
 
 class LevelScores(NamedTuple):
-    """What the network says of each place of a level, row by row."""
+    """Output of the network for each place of a level, row by row."""
 
     logits: Tensor
     """Of each token, (K, T)."""
@@ -39,7 +39,7 @@ class LevelScores(NamedTuple):
 
 
 class Glip(nn.Module):
-    """The network, made of the shapes of its tensors (by the names of `glip_layout`)."""
+    """The network, built from the shapes of its tensors under the names of `glip_layout`."""
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class Glip(nn.Module):
 
 
 class _Pyramid(nn.Module):
-    """Brings three levels to the same channels, from coarse to fine, and adds two coarser ones."""
+    """Feature pyramid that brings three levels to the same channels, from coarse to fine, and adds two coarser ones."""
 
     def __init__(self, shapes: Shapes) -> None:
         super().__init__()
@@ -128,7 +128,7 @@ class _Head(nn.Module):
 
 
 def _fused(fusion: nn.Module, levels: list[Tensor], tokens: Tensor) -> tuple[list[Tensor], Tensor]:
-    """Return levels and tokens after a layer of the fusion, which sees the places of all levels at once."""
+    """Return levels and tokens after a layer of the fusion, which takes the places of all levels at once."""
     places, tokens = fusion(torch.cat([level[0].flatten(1).T for level in levels]), tokens)
     parts = places.T.split([level[0, 0].numel() for level in levels], dim=1)
     return [part.reshape(level.shape) for part, level in zip(parts, levels, strict=True)], tokens

@@ -1,4 +1,4 @@
-"""Boxes of phrases from the scores of tokens at places, as mmdetection has it (ATSS, Zhang et al., CVPR 2020)."""
+"""Boxes of phrases from the scores of tokens at places, as in mmdetection (ATSS, Zhang et al., CVPR 2020)."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from napari_foundseg.models.nets.language.glip import LevelScores
 
 __all__ = ["MOST_BOXES", "boxes_of_phrases", "decoded_boxes", "phrase_scores"]
 
-#: Most boxes of a picture and a text, and most of a level before near-equal ones are removed.
+#: Most boxes for a picture and a text, and most boxes of a level before duplicates are removed.
 MOST_BOXES = 100
 _MOST_OF_LEVEL = 1000
-#: Least score of a phrase at a place, before the place's own is multiplied in.
+#: Least score of a phrase at a place, before it is multiplied with the place's centerness.
 _LEAST = 0.05
-#: IoU from which two boxes of a phrase are of one object.
+#: IoU above which two boxes of a phrase are taken for one object.
 _SAME = 0.6
-#: Pixels from place to place on the finest level; twice that on each coarser one. An anchor has the side of 8 places.
+#: Pixels from place to place on the finest level, doubled on each coarser one. An anchor's side is 8 places long.
 _STRIDE = 8
 _ANCHOR = 8
-#: What the deltas of centres and of sizes are divided by in training, and the largest change of a side.
+#: Divisors of the deltas of centres and of sizes, and the largest factor by which a side changes.
 _CENTRES, _SIDES = 10.0, 5.0
 _LARGEST = 1000 / 16
 
 
 def phrase_scores(probabilities: Tensor, spans: Sequence[Sequence[int]]) -> Tensor:
-    """Return the mean probability of each phrase's tokens, (K, P), of the probabilities of tokens, (K, T)."""
+    """Return the mean probability of each phrase's tokens, (K, P), from the probabilities of tokens, (K, T)."""
     return torch.stack([probabilities[:, list(span)].mean(-1) for span in spans], dim=-1)
 
 
@@ -51,9 +51,9 @@ def boxes_of_phrases(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the boxes of phrases in a picture, their scores and phrases, the best first.
 
-    `shape`: of the picture that the network saw, without what was added below and at the right.
-    `scale`: by how much its columns and rows had been resized. Boxes are those of the picture before, as corners
-    (x0, y0, x1, y1), the far edges excluded.
+    `shape` is the size of the network's input without the padding below and at the right. `scale` has the factors by
+    which its columns and rows were resized before. Boxes refer to the picture before resizing, as corners
+    (x0, y0, x1, y1) with the far edges excluded.
     """
     parts = [_of_level(one, number, spans, shape) for number, one in enumerate(levels)]
     corners, scores, phrases = (torch.cat(column) for column in zip(*parts, strict=True))
@@ -74,6 +74,6 @@ def _of_level(
     scores, order = found[places, phrases].sort(descending=True)
     scores, order = scores[:_MOST_OF_LEVEL], order[:_MOST_OF_LEVEL]
     places, phrases = places[order], phrases[order]
-    # Where an object's middle is, its box is best.
+    # The box is best in the middle of an object.
     scores = (scores * level.centerness.sigmoid()[places]).sqrt()
     return decoded_boxes(level.deltas, level.size, number, shape)[places], scores, phrases

@@ -1,9 +1,9 @@
-"""From a mask decoder's small logits to masks of the picture, only where there is something.
+"""Masks of a picture from a mask decoder's small logits, computed only where there is something.
 
-The reference enlarges every mask to the whole picture. Bilinear resizing is linear along each axis, so the whole way
-from small logits to picture is one matrix an axis; a pixel's value lies between the small values that it is made of,
-so that nothing above a threshold is found outside the box of the small values above it. Each mask is enlarged inside
-that box, together with others of about its size.
+The reference enlarges every mask to the whole picture. Bilinear resizing is linear along each axis, so that all steps
+from small logits to the picture are one matrix per axis. A pixel's value lies between the small values that it is made
+of. Outside the box of the small values above a threshold, no pixel is therefore above it. Each mask is enlarged inside
+that box only, together with others of similar size.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 __all__ = ["Enlarged", "Enlarger"]
 
-#: Sides of small boxes that are enlarged together.
+#: Largest sides, in small logits, of the boxes that are enlarged together.
 _SIDES = (8, 16, 32, 64, 128, 256, 512, 1024)
 #: Pixels enlarged at once.
 _AT_ONCE = 1 << 23
@@ -24,12 +24,12 @@ _AT_ONCE = 1 << 23
 
 @dataclass(frozen=True, eq=False)
 class Enlarged:
-    """Masks of about one size.
+    """Enlarged masks of similar size.
 
     Parameters
     ----------
     which : Tensor, shape (M,)
-        Their numbers.
+        Numbers of the masks among the logits.
     origin : Tensor, shape (M, 2)
         Row and column in the picture of each crop's first pixel.
     crops : Tensor of bool, shape (M, R, C)
@@ -45,7 +45,7 @@ class Enlarged:
 
 
 class Enlarger:
-    """Enlarges logits of one picture.
+    """Enlarges the logits of one picture.
 
     Parameters
     ----------
@@ -54,11 +54,11 @@ class Enlarger:
     window : tuple of int
         Rows and columns of the encoder's input.
     used : tuple of int
-        Rows and columns of it that the picture fills, from the first on.
+        Rows and columns of the window that the picture fills, beginning with the first.
     picture : tuple of int
         Rows and columns of the picture.
     device : torch.device
-        Of the logits.
+        Device of the logits.
     """
 
     def __init__(
@@ -81,9 +81,9 @@ class Enlarger:
         logits : Tensor, shape (M, h, w)
             Small logits.
         threshold : float
-            Logit above which a pixel is of the mask.
+            Logit above which a pixel belongs to the mask.
         offset : float
-            By how much it is moved to measure stability.
+            Distance by which the threshold is moved up and down to measure stability.
 
         Returns
         -------
@@ -133,7 +133,7 @@ class Enlarger:
 
 
 class _Axis:
-    """One axis' way from small logits to the picture: a banded matrix."""
+    """Resizing from small logits to the picture along one axis, as a banded matrix."""
 
     def __init__(self, small: int, window: int, used: int, picture: int, device: torch.device) -> None:
         eye = torch.eye(small, device=device)[None]
@@ -142,7 +142,7 @@ class _Axis:
         touched = self._matrix > 0
         self._picture = picture
         self._small = small
-        # Of each small value the first and last pixel that it reaches; of each pixel the first small value.
+        # First and last pixel that each small value reaches; first and last small value that each pixel needs.
         numbers = torch.arange(picture, device=device)[:, None].expand_as(touched)
         self._first = torch.where(touched, numbers, picture).amin(dim=0)
         self._last = torch.where(touched, numbers, -1).amax(dim=0)
@@ -151,7 +151,7 @@ class _Axis:
         self._to = torch.where(touched, small_numbers, -1).amax(dim=1)
 
     def span(self, above: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return of each mask the first and last small value that its pixels need, and its first and last pixel."""
+        """Return, for each mask, the first and last small value that its pixels need, and its first and last pixel."""
         numbers = torch.arange(self._small, device=above.device).expand_as(above)
         low = torch.where(above, numbers, self._small).amin(dim=1)
         high = torch.where(above, numbers, -1).amax(dim=1)
@@ -162,7 +162,10 @@ class _Axis:
         return self._from[first], self._to[last], first, last
 
     def pieces(self, span: tuple[Tensor, ...], side: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return of each mask its part of the matrix, its first pixel, which pixels are its, and its first value."""
+        """Return, for each mask, its part of the matrix, its first pixel, its own pixels and its first small value.
+
+        All crops of a group are as long as the longest. The third result tells which pixels are a mask's own.
+        """
         low, _, first, last = span
         low = low.clamp(max=self._small - side)
         length = int((last - first).max()) + 1

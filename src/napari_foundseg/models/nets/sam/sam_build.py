@@ -1,4 +1,4 @@
-"""A `segment_anything` network for the shapes of a checkpoint, whatever its size."""
+"""Networks of `segment_anything` of any size, built from the shapes of a checkpoint's tensors."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def build_sam(shapes: Shapes) -> Sam:
     Raises
     ------
     KeyError
-        Naming a tensor without which the network's size is not known.
+        If a tensor is missing that determines the network's size; the error names it.
     """
     mobile = "image_encoder.patch_embed.seq.0.c.weight" in shapes
     encoder: nn.Module = TinyViT() if mobile else build_encoder(shapes)
@@ -67,7 +67,7 @@ def _decoder(shapes: Shapes, width: int) -> MaskDecoder:
 
 
 def build_encoder(shapes: Shapes) -> ImageEncoderViT:
-    """Build the image encoder that fits a checkpoint of SAM's layout; KeyError as `build_sam`."""
+    """Build the image encoder that fits a checkpoint of SAM's layout; raises KeyError as `build_sam` does."""
     prefix = "image_encoder."
     width, channels, patch, _ = shapes[f"{prefix}patch_embed.proj.weight"]
     grid = shapes[f"{prefix}pos_embed"][1]

@@ -1,11 +1,11 @@
-"""SAM's mask decoder, computed faster: the same network and weights, the same result to float32's rounding.
+"""SAM's mask decoder, computed faster: the same network and weights, the same result up to float32 rounding.
 
 The reference copies the picture's features for every prompt and projects each copy. Here
 
 - the projections are moved from the 4096 places of the picture to the few tokens of the prompt (`two_way`);
-- of many prompts, the first layer's projections of the features are computed once a picture instead (`Picture`);
-- the predicted IoU comes before the masks, so that masks which nobody wants are never enlarged;
-- the enlarged features stay in the order in which matrix products make them, until the masks themselves are laid out.
+- for many prompts, the first layer's projections of the features are computed once per picture instead (`Picture`);
+- the predicted IoU is computed before the masks, so that unwanted masks are never enlarged;
+- the enlarged features stay in the order that matrix products return; only the masks are rearranged.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 __all__ = ["FastDecoder", "Picture", "Wanted", "doubled", "joined"]
 
-#: From predicted IoU (B, K) to a boolean of that shape: which masks are to be made. None makes all.
+#: Takes predicted IoU (B, K) and returns a boolean tensor of that shape: the masks to make. None makes all.
 Wanted = Callable[[Tensor], Tensor] | None
 
-#: Prompts decoded at once on a CPU: their features stay near the processor.
+#: Prompts to decode at once on a CPU, so that their features stay in the processor's cache.
 _AT_ONCE = 4
-#: Prompts for which it is worth projecting the picture.
+#: From this number of prompts on, it is worth projecting the picture.
 _MANY = 4
 
 
 @dataclass(eq=False)
 class Picture:
-    """What the decoder needs of a picture, whatever the prompt.
+    """Data of a picture that the decoder needs for every prompt.
 
     Parameters
     ----------
@@ -45,8 +45,8 @@ class Picture:
     size : tuple of int
         Rows and columns of the N places.
     first : tuple of Tensor, each (H, N, D), or None
-        Keys and values of the first layer's tokens-to-picture attention, and queries of its picture-to-tokens one;
-        made when many prompts come at once, since for a click they cost more than they save.
+        Keys and values of the first layer's tokens-to-picture attention, and queries of its picture-to-tokens one.
+        Computed only for many prompts at once: for a click, they cost more than they save.
     """
 
     places: Tensor
@@ -55,7 +55,7 @@ class Picture:
 
     @property
     def nbytes(self) -> int:
-        """Memory it holds."""
+        """Bytes of memory that it holds."""
         return int(self.places.nbytes + sum(part.nbytes for part in self.first or ()))
 
 
@@ -65,9 +65,9 @@ class FastDecoder:
     Parameters
     ----------
     sam : Sam
-        With `segment_anything`'s prompt encoder, and its mask decoder of two layers; used, not copied.
+        Network with `segment_anything`'s prompt encoder and mask decoder of two layers; used, not copied.
     dtype : torch.dtype
-        What the decoder is computed in; logits and predicted IoU are float32 again.
+        Precision of the decoder. Logits and predicted IoU are returned as float32.
     """
 
     def __init__(self, sam: Sam, dtype: torch.dtype) -> None:
@@ -78,19 +78,19 @@ class FastDecoder:
 
     @classmethod
     def of(cls, sam: Sam, dtype: torch.dtype = torch.float32) -> FastDecoder | None:
-        """Return the fast decoder of a network, None where its decoder is another.
+        """Return the fast decoder of a network; None if the network has another decoder than SAM's.
 
         Parameters
         ----------
         sam : Sam
             The network.
         dtype : torch.dtype
-            What the decoder is computed in.
+            Precision of the decoder.
 
         Returns
         -------
         FastDecoder or None
-            None for subclasses of SAM's decoder, which may do anything.
+            None for subclasses of SAM's decoder, which may compute anything.
         """
         from segment_anything.modeling import MaskDecoder, PromptEncoder
 
@@ -101,24 +101,24 @@ class FastDecoder:
             return cls(sam, dtype)
 
     def picture(self, features: Tensor) -> Picture:
-        """Compute what does not depend on the prompt.
+        """Compute the data of a picture that do not depend on the prompt.
 
         Parameters
         ----------
         features : Tensor, shape (1, C, H, W)
-            What the image encoder returned.
+            Output of the image encoder.
 
         Returns
         -------
         Picture
-            For `decode`.
+            Argument of `decode`.
         """
         dense = self._prompts.no_mask_embed.weight.reshape(1, -1, 1, 1)
         places = (features + dense)[0].flatten(1).T.contiguous().to(self.dtype)
         return Picture(places, (features.shape[2], features.shape[3]))
 
     def _projected(self, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the first layer's projections of a picture, (H, N, D) each."""
+        """Return the first layer's keys, values and queries of a picture, (H, N, D) each."""
         layer = self._two_way.layers[0]
         into = layer.cross_attn_token_to_image
         back = layer.cross_attn_image_to_token
@@ -146,18 +146,18 @@ class FastDecoder:
         boxes : Tensor, shape (B, 4), or None
             (x0, y0, x1, y1) in the encoder's pixels.
         kinds : slice
-            Which of the decoder's masks: ``slice(1, None)`` for three, ``slice(0, 1)`` for the single one.
+            Masks of the decoder to use: ``slice(1, None)`` for three, ``slice(0, 1)`` for the single one.
         wanted : callable, optional
-            From predicted IoU (B, K) to a boolean of that shape: which masks are to be made; by default all.
+            Takes predicted IoU (B, K) and returns a boolean tensor of that shape: the masks to make. By default all.
 
         Returns
         -------
         logits : Tensor, shape (M, 4 H, 4 W)
-            Of the wanted masks, prompt by prompt.
+            Logits of the wanted masks, prompt by prompt.
         predicted_iou : Tensor, shape (B, K)
-            Of all.
+            Predicted IoU of all masks.
         made : Tensor of bool, shape (B, K)
-            Which were wanted.
+            Which masks were made.
         """
         sparse, _ = self._prompts(points=points, boxes=boxes, masks=None)
         if picture.first is None and len(sparse) >= _MANY:
@@ -187,13 +187,13 @@ class FastDecoder:
     def _first_layer(
         self, places: Tensor, first: tuple[Tensor, Tensor, Tensor], tokens: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Run the layer whose projections of the picture are known."""
+        """Run the first layer with projections of the picture that were computed before."""
         layer, (keys, values, asking) = self._two_way.layers[0], first
         heads = self._two_way.heads
         queries = layer.norm1(layer.self_attn(tokens, tokens, tokens))
         into = layer.cross_attn_token_to_image
         b, t, _ = tokens.shape
-        # All prompts look at the same keys: one long row of queries.
+        # All prompts attend to the same keys, so that their queries form one long row.
         q = by_head(into.q_proj(queries + tokens).flatten(0, 1), heads)
         seen = F.scaled_dot_product_attention(q[None], keys[None], values[None])[0]
         queries = layer.norm2(queries + into.out_proj(seen.transpose(0, 1).reshape(b, t, -1)))
@@ -203,45 +203,45 @@ class FastDecoder:
         return queries, self._two_way.told(0, places.expand(b, -1, -1), k @ asking.transpose(1, 2), queries)
 
     def _enlarge(self, places: Tensor, filters: Tensor, size: tuple[int, int]) -> Tensor:
-        """Make masks of places (B, N, C) and filters (B, K, C / 8): (B, K, 4 H, 4 W)."""
+        """Return masks (B, K, 4 H, 4 W) from places (B, N, C) and filters (B, K, C / 8)."""
         wide, norm, _, wider, _ = self._decoder.output_upscaling
         (height, width), (b, k, _) = size, filters.shape
         x = doubled(places, wide)
         x = F.gelu(F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps))
         x = F.gelu(doubled(x.flatten(1, 2), wider))
         masks = filters @ x.flatten(1, 2).transpose(1, 2)
-        # Row and column of the place, of its quarter, and of the quarter's quarter.
+        # From rows and columns of places, of their quarters and of the quarters' quarters to rows and columns of masks.
         laid: Tensor = masks.view(b, k, height, width, 2, 2, 2, 2).permute(0, 1, 2, 4, 6, 3, 5, 7)
         masks_in_rows: Tensor = laid.reshape(b, k, 4 * height, 4 * width)
         return masks_in_rows
 
 
 def joined(parts: Iterable[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
-    """Join what was decoded for some prompts after others.
+    """Join the results of prompts that were decoded in parts.
 
     Parameters
     ----------
     parts : iterable of tuple of Tensor
-        Logits, predicted IoU and which were made, as `FastDecoder.decode` returns them.
+        Results of each part, as `FastDecoder.decode` returns them.
 
     Returns
     -------
     tuple of Tensor
-        The same of all.
+        The results of all prompts.
     """
     logits, iou, made = zip(*parts, strict=True)
     return torch.cat(logits), torch.cat(iou), torch.cat(made)
 
 
 def doubled(x: Tensor, convolution: Any) -> Tensor:
-    """Compute a transposed convolution of kernel and stride 2 as one product.
+    """Compute a transposed convolution with kernel and stride 2 as one matrix product.
 
     Parameters
     ----------
     x : Tensor, shape (B, N, C)
-        Places.
+        Features of places.
     convolution : ConvTranspose2d
-        From C to C' channels.
+        Convolution from C to C' channels.
 
     Returns
     -------

@@ -1,8 +1,8 @@
-"""SAM-HQ's network (Ke et al., NeurIPS 2023) on `segment_anything`'s: one more token, whose mask is of finer borders.
+"""SAM-HQ's network (Ke et al., NeurIPS 2023), based on `segment_anything`'s: one more token, for finer borders.
 
-The finer features come of two places of the encoder and of no prompt, so that they are made when a picture is encoded.
-transformers' `SamHQModel` (5.24) is not used: it enlarges the picture's features as they were before the prompt was
-looked at, with rows and columns exchanged, so that its masks are not those of the authors' network.
+The finer features depend on two layers of the encoder and on no prompt. They are therefore computed when a picture is
+encoded. transformers' `SamHQModel` (5.24) is not used: it enlarges the picture's features from before the prompt, with
+rows and columns exchanged. Its masks therefore differ from those of the authors' network.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from napari_foundseg.models.nets.sam.tiny_vit import TinyViT
 
 __all__ = ["HqEncoder", "HqMaskDecoder"]
 
-#: Sides of a cell of the encoder's features in the finer ones.
+#: Cells of the finer features along the side of a cell of the encoder's features.
 _FINER = 4
 
 
 class HqMaskDecoder(MaskDecoder):  # type: ignore[misc]
-    """SAM's mask decoder with SAM-HQ's token; the authors' names.
+    """SAM's mask decoder with SAM-HQ's token, under the authors' names.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class HqMaskDecoder(MaskDecoder):  # type: ignore[misc]
     transformer_dim : int
         Channels of the image encoder's features.
     **others
-        As `MaskDecoder` takes them.
+        Arguments of `MaskDecoder`.
     """
 
     def __init__(self, *, vit_dim: int, transformer_dim: int, **others: Any) -> None:
@@ -63,7 +63,7 @@ class HqMaskDecoder(MaskDecoder):  # type: ignore[misc]
         Parameters
         ----------
         image_embeddings : Tensor, shape (1, C + 2 C, H, W)
-            What `HqEncoder` returns.
+            Output of `HqEncoder`.
         image_pe : Tensor, shape (1, C, H, W)
         sparse_prompt_embeddings : Tensor, shape (B, N, C)
         dense_prompt_embeddings : Tensor, shape (B, C, H, W)
@@ -71,7 +71,7 @@ class HqMaskDecoder(MaskDecoder):  # type: ignore[misc]
         Returns
         -------
         tuple of Tensor, shapes (B, 4, 4 H, 4 W) and (B, 4)
-            Logits, SAM's own and the finer mask added, and predicted IoU.
+            Logits (the sum of SAM's own masks and the finer mask), and predicted IoU.
         """
         count = len(sparse_prompt_embeddings)
         features, fine = image_embeddings.split([self.transformer_dim, 2 * self.transformer_dim], dim=1)
@@ -89,7 +89,7 @@ class HqMaskDecoder(MaskDecoder):  # type: ignore[misc]
 
 
 class HqEncoder(nn.Module):
-    """SAM's image encoder, and what SAM-HQ's decoder makes of it before any prompt.
+    """SAM's image encoder, and the part of SAM-HQ's decoder that needs no prompt.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ class HqEncoder(nn.Module):
 
 
 def _enlarging(inside: int, between: int, outside: int) -> nn.Sequential:
-    """Return two transposed convolutions of stride 2, as SAM's decoder has them."""
+    """Return two transposed convolutions of stride 2, as in SAM's decoder."""
     first = nn.ConvTranspose2d(inside, between, 2, 2)
     second = nn.ConvTranspose2d(between, outside, 2, 2)
     return nn.Sequential(first, LayerNorm2d(between), nn.GELU(), second)

@@ -1,10 +1,11 @@
-"""SAM's image encoder, computed faster: the same network and weights, the same result to float32's rounding.
+"""SAM's image encoder, computed faster: the same network and weights, the same result up to float32 rounding.
 
-The reference writes the attention of a global block, 4096 × 4096 numbers for each head, to memory five times over
-(800 MB each time with ViT-B). Here it is made some rows at a time, which stay in the processor's cache, and so is the
-MLP's middle layer. The windows' padding is never projected: behind a linear layer zeros are its bias.
+The reference writes the attention of a global block, 4096 × 4096 numbers for each head, to memory five times (800 MB
+each time with ViT-B). Here attention is computed some rows at a time, which stay in the processor's cache. The MLP's
+middle layer is computed in the same way. The padding of windows is never projected, because a linear layer turns zeros
+into its bias.
 
-On a GPU the fused attention of torch takes the place of the loops.
+On a GPU, the fused attention of torch replaces the loops.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ if TYPE_CHECKING:
 
 __all__ = ["FastViT", "accelerated"]
 
-#: Numbers of one piece of attention: 4 MB, what two processors keep near them.
+#: Numbers in one piece of attention: 4 MB, which fit into the cache of two processors.
 _NEAR = 1 << 20
-#: The same of an MLP's middle: with fewer places at once its two products are slower, with more its middle is far away.
+#: The same for an MLP's middle layer. Fewer places make its two products slower; more do not fit into the cache.
 _NEAR_MLP = 3 << 20
 
 
 def accelerated(encoder: nn.Module) -> nn.Module:
-    """Return an image encoder that is faster than the one given.
+    """Return a faster image encoder with the same results.
 
     Parameters
     ----------
@@ -37,7 +38,7 @@ def accelerated(encoder: nn.Module) -> nn.Module:
     Returns
     -------
     nn.Module
-        Equal to it; itself where it is no `ImageEncoderViT`.
+        The faster encoder; `encoder` itself if it is not an `ImageEncoderViT`.
     """
     from segment_anything.modeling import ImageEncoderViT
 
@@ -45,7 +46,7 @@ def accelerated(encoder: nn.Module) -> nn.Module:
 
 
 class FastViT(nn.Module):
-    """A `segment_anything` image encoder with its work in another order.
+    """A `segment_anything` image encoder that computes in another order.
 
     Parameters
     ----------
@@ -60,7 +61,7 @@ class FastViT(nn.Module):
         self.blocks = encoder.blocks
         self.neck = encoder.neck
         self.pos_embed = encoder.pos_embed
-        # What depends on the weights alone: the positional terms of every block, rows before columns.
+        # Positional vectors of every block, rows before columns. They depend on the weights alone.
         for i, block in enumerate(encoder.blocks):
             side = block.window_size or encoder.img_size // encoder.patch_embed.proj.kernel_size[0]
             tables = [getattr(block.attn, name).detach() for name in ("rel_pos_h", "rel_pos_w")]
@@ -82,7 +83,7 @@ class FastViT(nn.Module):
         return self.with_early(x)[0]
 
     def with_early(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode pictures, and keep what the first block that attends to the whole picture returned.
+        """Encode pictures, and also return the output of the first block that attends to the whole picture.
 
         Parameters
         ----------
@@ -92,7 +93,7 @@ class FastViT(nn.Module):
         Returns
         -------
         tuple of Tensor, shapes (B, 256, S / 16, S / 16) and (B, S / 16, S / 16, C)
-            The features, and the early ones; the last block's where every block attends within windows.
+            The features, and the early ones (the last block's if every block attends within windows).
         """
         x = self.patch_embed(x)
         if self.pos_embed is not None:
@@ -112,7 +113,7 @@ class FastViT(nn.Module):
         return _with_mlp(block, x)
 
     def _windows(self, i: int, x: Tensor) -> Tensor:
-        """Attend within windows, laid from the first pixel on and padded at the end."""
+        """Attend within windows, which begin at the first pixel and are padded at the end."""
         block: Any = self.blocks[i]
         b, height, width, _ = x.shape
         side = block.window_size
@@ -140,12 +141,12 @@ class FastViT(nn.Module):
         return out.view(b, heads, height, width, -1).permute(0, 2, 3, 1, 4).reshape(b, height, width, -1)
 
 
-#: For each place of squares of S × S, what it adds to the attention of each row and of each column: (B, S, S, S) both.
+#: Terms that positions add to each place's attention to each row, and to each column: (B, S, S, S) both.
 _Terms = tuple[Tensor, Tensor]
 
 
 def _positions(side: int, table: Tensor) -> Tensor:
-    """Return the positional vector of every distance along an axis, the farthest before first, `(2 side - 1, C)`."""
+    """Return the positional vectors of all distances along an axis, `(2 side - 1, C)`; the farthest before is first."""
     from segment_anything.modeling.image_encoder import get_rel_pos
 
     of_pairs: Tensor = get_rel_pos(side, side, table)
@@ -153,10 +154,10 @@ def _positions(side: int, table: Tensor) -> Tensor:
 
 
 def _terms(q: Tensor, positions: Tensor, side: int) -> _Terms:
-    """Return what positions add to the attention of queries (B, S², C).
+    """Return the terms that positions add to the attention of queries (B, S², C).
 
-    Each query is multiplied with every distance there is, once; the distances from its own row, or column, to the S
-    there are lie next to one another in that, one further for each row, so that they are a view of it.
+    Each query is multiplied once with the vectors of all distances. The distances from a query's own row, or column, to
+    all S of them are next to one another in the result, and move by one from row to row. The terms are therefore views.
     """
     many, n, _ = q.shape
     known = q @ positions.T
@@ -169,7 +170,7 @@ def _terms(q: Tensor, positions: Tensor, side: int) -> _Terms:
 
 
 def _in_pieces(q: Tensor, k: Tensor, v: Tensor, terms: _Terms | None, scale: float, width: int) -> Tensor:
-    """Attend some lines of places at a time, each piece small enough to stay near the processor."""
+    """Attend some lines of places at a time; each piece is small enough for the processor's cache."""
     many, n, _ = q.shape
     out = torch.empty_like(q)
     squares = max(1, _NEAR // (n * n))
@@ -197,7 +198,7 @@ def _fused(q: Tensor, k: Tensor, v: Tensor, terms: _Terms | None, scale: float, 
 
 
 def _with_mlp(block: Any, x: Tensor) -> Tensor:
-    """Add the MLP of the normalised input, some places at a time."""
+    """Return places plus the MLP of their normalised values, computed some places at a time."""
     flat = x.flatten(0, -2)
     step = max(1, _NEAR_MLP // block.mlp.lin1.out_features) if not x.is_cuda else len(flat)
     out = torch.empty_like(flat)

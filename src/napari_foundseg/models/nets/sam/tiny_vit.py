@@ -73,7 +73,7 @@ class _Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
         self.attention_biases = nn.Parameter(torch.zeros(heads, side * side))
-        # Rows and columns apart, in the order in which the published code first meets them: row by row.
+        # Distances in rows and columns, numbered row by row as in the published code.
         row = torch.div(torch.arange(side * side), side, rounding_mode="floor")
         column = torch.arange(side * side) % side
         apart = (row[:, None] - row).abs() * side + (column[:, None] - column).abs()
@@ -81,7 +81,7 @@ class _Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         b, n, width = x.shape
-        # Each head's query, key and value lie together.
+        # Each head's query, key and value are next to one another.
         q, k, v = self.qkv(self.norm(x)).view(b, n, self.heads, -1).transpose(1, 2).chunk(3, dim=3)
         seen = F.scaled_dot_product_attention(q, k, v, attn_mask=self.attention_biases[:, self.distances])
         out: Tensor = self.proj(seen.transpose(1, 2).reshape(b, n, width))
@@ -140,7 +140,7 @@ class _Layer(nn.Module):
 
 
 class TinyViT(nn.Module):
-    """The encoder; its classifier, which nothing uses, is there for its names."""
+    """The encoder, with a classifier that is not used but has published weights."""
 
     img_size = 1024
 
@@ -170,7 +170,7 @@ class TinyViT(nn.Module):
         return self.with_early(x)[0]
 
     def with_early(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode pictures, and keep what the second stage returned, as Light HQ-SAM's decoder needs it.
+        """Encode pictures, and also return the output of the second stage, which Light HQ-SAM's decoder needs.
 
         Parameters
         ----------

@@ -1,8 +1,8 @@
-"""SAM's two-way transformer, computed faster: the same weights, the same result to float32's rounding.
+"""SAM's two-way transformer, computed faster: the same weights, the same result up to float32 rounding.
 
-The reference projects every place of the picture to keys, values and queries, for every prompt again. Attention is
-linear in its keys and values, so here the projections are moved from the many places to the few tokens of a prompt, and
-those of the positional encoding, which no prompt changes, are computed once.
+The reference projects every place of the picture to keys, values and queries, again for every prompt. Attention is
+linear in its keys and values. Here the projections are therefore moved from the many places to the few tokens of a
+prompt. The projections of the positional encoding, which no prompt changes, are computed once.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class TwoWay:
     Parameters
     ----------
     transformer : TwoWayTransformer
-        `segment_anything`'s; used, not copied.
+        Transformer of `segment_anything`; used, not copied.
     where : Tensor, shape (N, C)
         The positional encoding of the picture's places.
     """
@@ -44,11 +44,11 @@ class TwoWay:
         Parameters
         ----------
         number : int
-            Which; in the first the tokens attend to one another without their positions.
+            Number of the layer. In the first, the tokens attend to one another without their positions.
         queries : Tensor, shape (B, T, C)
             The tokens so far.
         tokens : Tensor, shape (B, T, C)
-            The tokens as they were at first: their positions.
+            The original tokens, which serve as their positions.
         places : Tensor, shape (B, N, C)
             The picture so far.
 
@@ -72,7 +72,7 @@ class TwoWay:
         return queries, self.told(number, places, scores, queries)
 
     def told(self, number: int, places: Tensor, scores: Tensor, queries: Tensor) -> Tensor:
-        """Let the picture look at the tokens.
+        """Return the picture after it has attended to the tokens.
 
         Parameters
         ----------
@@ -81,7 +81,7 @@ class TwoWay:
         places : Tensor, shape (B, N, C)
             The picture so far.
         scores : Tensor, shape (B, H, T, N)
-            How much each place looks at each token, before softmax; overwritten.
+            Attention of each place to each token before softmax; overwritten.
         queries : Tensor, shape (B, T, C)
             The tokens.
 
@@ -94,19 +94,19 @@ class TwoWay:
         back = layer.cross_attn_image_to_token
         values = by_head(back.v_proj(queries), self.heads)
         weight = back.out_proj.weight.unflatten(1, (self.heads, -1)).permute(1, 2, 0)
-        # The shares of each head add to one, so that the bias may be added to what they weigh.
+        # The weights of each head add up to one, so that the bias can be added to the values.
         moved = (values @ weight + back.out_proj.bias / self.heads).flatten(1, 2)
         told = torch.baddbmm(places, _softmax_over_tokens(scores).flatten(1, 2).transpose(1, 2), moved)
         norm = layer.norm4
         return F.layer_norm(told, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
 
     def last(self, queries: Tensor, tokens: Tensor, places: Tensor) -> Tensor:
-        """Let the tokens look at the picture a last time.
+        """Return the tokens after their last attention to the picture.
 
         Parameters
         ----------
         queries, tokens : Tensor, shape (B, T, C)
-            The tokens so far, and as they were at first.
+            The tokens so far, and the original ones.
         places : Tensor, shape (B, N, C)
             The picture.
 
@@ -119,13 +119,13 @@ class TwoWay:
         return looked
 
     def _laid(self, projected: Tensor) -> Tensor:
-        """Return projected places (N, C) as matrices of each head, (H, D, N)."""
+        """Return projected places (N, C) as a matrix for each head, (H, D, N)."""
         return by_head(projected, self.heads).transpose(1, 2).contiguous()
 
     def _look(self, attention: Any, asked: Tensor, places: Tensor, positions: Tensor) -> Tensor:
-        """Tokens look at the picture: the projections of keys and values are moved to the tokens.
+        """Return the attention of tokens to the picture; the projections of keys and values are moved to the tokens.
 
-        The bias of keys adds the same to all scores of a token, so that it changes nothing.
+        The bias of keys is left out. It adds the same to all scores of a token, which changes nothing.
         """
         q = by_head(attention.q_proj(asked), self.heads) * scale_of(attention)
         shares = torch.softmax(_scores(q, attention.k_proj.weight, places, positions).flatten(1, 2), dim=-1)
@@ -144,7 +144,7 @@ def by_head(x: Tensor, heads: int) -> Tensor:
     x : Tensor
         Projected tokens or places.
     heads : int
-        How many heads.
+        Number of heads.
 
     Returns
     -------
@@ -156,35 +156,35 @@ def by_head(x: Tensor, heads: int) -> Tensor:
 
 
 def scale_of(attention: Any) -> float:
-    """Return what an attention's scores are multiplied by.
+    """Return the factor of an attention's scores.
 
     Parameters
     ----------
     attention : Attention
-        `segment_anything`'s.
+        Attention of `segment_anything`.
 
     Returns
     -------
     float
-        One over the root of a head's width.
+        One over the square root of a head's width.
     """
     return float((attention.internal_dim // attention.num_heads) ** -0.5)
 
 
 def in_dtype(module: nn.Module, dtype: torch.dtype) -> Any:
-    """Return a module whose weights have a dtype.
+    """Return a module with its weights in a dtype.
 
     Parameters
     ----------
     module : Module
-        Of float32.
+        Module in float32.
     dtype : torch.dtype
         The dtype.
 
     Returns
     -------
     Module
-        The same for float32, else a copy.
+        The same module for float32, else a copy.
     """
     return module if dtype == torch.float32 else copy.deepcopy(module).to(dtype)
 
@@ -193,7 +193,7 @@ def _scores(tokens: Tensor, weight: Tensor, places: Tensor, positions: Tensor) -
     """Return tokens (B, H, T, D) times projected places and positions, (B, H, T, N).
 
     The projection's rows of each head are moved to the tokens. All prompts are multiplied with the positions of a head
-    at once: a product for each of them would copy the positions for each.
+    in one product; a product for each prompt would copy the positions each time.
     """
     b, h, t, d = tokens.shape
     moved = (tokens @ weight.unflatten(0, (h, -1))).flatten(1, 2)
@@ -203,6 +203,6 @@ def _scores(tokens: Tensor, weight: Tensor, places: Tensor, positions: Tensor) -
 
 
 def _softmax_over_tokens(scores: Tensor) -> Tensor:
-    """Softmax of (B, H, T, N) over the few tokens, written so that the many places are next to one another."""
+    """Return the softmax of (B, H, T, N) over the few tokens, computed in place along the many places."""
     scores = scores.sub_(scores.amax(dim=2, keepdim=True)).exp_()
     return scores.div_(scores.sum(dim=2, keepdim=True))

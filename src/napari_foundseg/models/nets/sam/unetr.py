@@ -1,4 +1,4 @@
-"""micro-sam's instance decoder: torch-em's UNETR without skips (Archit et al., Nature Methods 2025), by its names."""
+"""micro-sam's instance decoder: torch-em's UNETR without skips (Archit et al., Nature Methods 2025), in its layout."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WIDTHS = (512, 256, 128, 64)
 
 
 class _Interpolated(nn.Module):
-    """A 1 × 1 convolution, then twice the size by interpolation; torch-em has it after, but the two commute."""
+    """A 1 × 1 convolution, then interpolation to twice the size; torch-em swaps the two, with the same result."""
 
     def __init__(self, inside: int, outside: int) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class _Interpolated(nn.Module):
 
 
 class _Transposed(nn.Module):
-    """Twice the size by a transposed convolution."""
+    """A transposed convolution to twice the size."""
 
     def __init__(self, inside: int, outside: int) -> None:
         super().__init__()
@@ -80,14 +80,14 @@ class _Decoder(nn.Module):
     def forward(self, x: Tensor, others: list[Tensor]) -> Tensor:
         for block, sampler, other in zip(self.blocks, self.samplers, others, strict=True):
             x = sampler(x)
-            # torch-em crops the other features to the shape of these in every axis: of their channels the middle half.
+            # torch-em crops the other features to this shape along every axis: the middle half of the channels remains.
             spare = (other.shape[1] - x.shape[1]) // 2
             x = block(torch.cat([x, other[:, spare : other.shape[1] - spare]], dim=1))
         return x
 
 
 class Unetr(nn.Module):
-    """From SAM's features to three maps, sixteen times as large.
+    """Decoder from SAM's features to three maps, which are sixteen times as large.
 
     Parameters
     ----------

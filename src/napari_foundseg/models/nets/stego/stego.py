@@ -25,7 +25,7 @@ __all__ = [
 
 #: Smallest norm that features are divided by.
 _EPS = 1e-10
-#: Largest code correspondence that counts where the loss is stabilised.
+#: Upper bound of code correspondences in a stabilised loss.
 _STABLE = 0.8
 
 
@@ -36,19 +36,19 @@ class CorrespondenceSettings:
     Parameters
     ----------
     weight_self, weight_knn, weight_rand : float
-        Of an image with itself, with one of its nearest neighbours, with random others (the paper's lambda).
+        Weights of an image's pairs with itself, its nearest neighbours and random images (the paper's lambda).
     bias_self, bias_knn, bias_rand : float
         How far features must correspond before codes are drawn together (the paper's b).
     pointwise : bool
-        Whether the mean over the partner's points is taken off each point's correspondences.
+        Whether the mean over the partner's points is subtracted from each point's correspondences.
     zero_clamp : bool
-        Whether code correspondences below zero are taken for zero.
+        Whether code correspondences below zero are set to zero.
     stabilised : bool
-        Whether code correspondences above 0.8 are taken for 0.8.
+        Whether code correspondences above 0.8 are set to 0.8.
     feature_samples : int
         Points along each side of the random grid.
     neg_samples : int
-        Random partners of each image.
+        Number of random partners of each image.
     """
 
     weight_self: float = 0.67
@@ -85,7 +85,7 @@ PRESETS = {
 
 
 class SegmentationHead(nn.Module):
-    """From features to codes: a linear map beside a small network, their outputs added (the paper's section 3.2).
+    """Head from features to codes: the sum of a linear map and a small network (the paper's section 3.2).
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ class SegmentationHead(nn.Module):
         return out
 
     def begin_with(self, directions: Tensor) -> None:
-        """Make the codes the features along `directions`, `(n, inputs)`; further channels of the codes begin at 0."""
+        """Set the codes to the features along `directions`, `(n, inputs)`; all further channels of the codes to 0."""
         with torch.no_grad():
             for last in (self.cluster1[0], self.cluster2[2]):
                 for parameter in last.parameters():
@@ -127,7 +127,7 @@ class ClusterProbe(nn.Module):
     dim : int
         Channels of the codes.
     clusters : int
-        How many.
+        Number of clusters.
     """
 
     def __init__(self, dim: int, clusters: int) -> None:
@@ -139,7 +139,7 @@ class ClusterProbe(nn.Module):
         return torch.einsum("bchw,nc->bnhw", F.normalize(codes, dim=1), F.normalize(self.clusters, dim=1))
 
     def loss(self, codes: Tensor) -> Tensor:
-        """Return the negative mean cosine of codes with their nearest cluster; codes are not changed by it."""
+        """Return the negative mean cosine of codes with their nearest cluster; no gradient flows to the codes."""
         return -self.similarities(codes.detach()).amax(dim=1).mean()
 
     def forward(self, codes: Tensor, alpha: float = 2.0) -> Tensor:
@@ -153,11 +153,11 @@ def random_coordinates(count: int, samples: int, generator: torch.Generator | No
     Parameters
     ----------
     count : int
-        Images.
+        Number of images.
     samples : int
         Points along each side.
     generator : torch.Generator, optional
-        Source of chance.
+        Source of random numbers.
 
     Returns
     -------
@@ -168,14 +168,14 @@ def random_coordinates(count: int, samples: int, generator: torch.Generator | No
 
 
 def sample_at(maps: Tensor, coordinates: Tensor) -> Tensor:
-    """Read maps between their cells.
+    """Return maps at points, interpolated between their cells.
 
     Parameters
     ----------
     maps : Tensor, shape (B, C, H, W)
         Features or codes.
     coordinates : Tensor, shape (B, S, S, 2)
-        As `random_coordinates` gives them.
+        Points, as `random_coordinates` returns them.
 
     Returns
     -------
@@ -185,14 +185,14 @@ def sample_at(maps: Tensor, coordinates: Tensor) -> Tensor:
 
 
 def permutation_without_self(count: int, generator: torch.Generator | None = None) -> Tensor:
-    """Draw a partner for each image that is not itself, where there are two or more.
+    """Draw a partner for each image. It is another image, if there are two or more.
 
     Parameters
     ----------
     count : int
-        Images.
+        Number of images.
     generator : torch.Generator, optional
-        Source of chance.
+        Source of random numbers.
 
     Returns
     -------
@@ -228,17 +228,18 @@ def correspondence_loss(
     zero_clamp: bool = True,
     stabilised: bool = False,
 ) -> Tensor:
-    """Draw codes together where features correspond, and apart where they do not (the paper's equations 2 to 4).
+    """Return a loss that draws codes together where features correspond, else apart (the paper's equations 2 to 4).
 
-    With `fd` the correspondences of features and `cd` those of codes the loss is ``-clamp(cd) (fd - bias)``.
-    Where `pointwise`, each point's mean over its partner's points is taken off `fd`, which then is given its old mean.
+    With `fd` the correspondences of features and `cd` those of codes, the loss is ``-clamp(cd) (fd - bias)``.
+    If `pointwise`, each point's mean over its partner's points is subtracted from `fd`. Then the mean of all `fd` is
+    restored.
 
     Parameters
     ----------
     features, partner_features : Tensor, shape (N, C, S, S)
-        Of the same points as the codes; no gradient flows to them.
+        Features at the same points as the codes; no gradient flows to them.
     codes, partner_codes : Tensor, shape (N, D, S, S)
-        Of an image and of its partner.
+        Codes of an image and of its partner.
     bias : float
         How far features must correspond before codes are drawn together.
     pointwise, zero_clamp, stabilised : bool
@@ -266,7 +267,7 @@ def total_loss(
     neighbours: tuple[Tensor, Tensor],
     random: list[tuple[Tensor, Tensor]],
 ) -> Tensor:
-    """Weigh the losses of self, neighbour and random pairs (the paper's equation 5).
+    """Return the weighted sum of the losses of self, neighbour and random pairs (the paper's equation 5).
 
     Parameters
     ----------
@@ -275,7 +276,7 @@ def total_loss(
     own, neighbours : tuple of Tensor, shapes (N, C, S, S) and (N, D, S, S)
         Features and codes at the same points.
     random : list of such tuples
-        Of other images; their losses are averaged.
+        Features and codes of random images; their losses are averaged.
 
     Returns
     -------

@@ -1,7 +1,7 @@
 """Fitting STEGO's head: crops of pictures, their nearest neighbours, and steps of Adam.
 
-A step's chance is drawn from the seed and the step's number alone, so that a fit that goes on is the fit that never
-stopped.
+The random numbers of a step depend only on the seed and the step's number. A fit that is resumed therefore has the same
+result as one that never stopped.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ from napari_foundseg.models.nets.stego.stego import (
 
 __all__ = ["Crops", "Fit", "FitOptions", "balanced", "nearest_crops"]
 
-#: Crops at which the correspondences of features are measured.
+#: Number of crops in which the correspondences of features are measured.
 _MEASURED = 64
-#: Quantiles of the correspondences at which the biases of self, neighbour and random pairs are put by default.
+#: Quantiles of the correspondences that are the biases of self, neighbour and random pairs by default.
 _QUANTILES = {"self": 0.6, "knn": 0.6, "rand": 0.8}
-#: Crops on which heads are compared.
+#: Number of crops on which heads are compared.
 _JUDGED = 32
 
 
 @dataclass(frozen=True)
 class FitOptions:
-    """How a head is fitted.
+    """Options for fitting a head.
 
     Parameters
     ----------
     dim : int
         Channels of the codes.
     batch_size : int
-        Crops a step.
+        Crops per step.
     learning_rate : float
-        Of Adam.
+        Learning rate of Adam.
     neighbours : int
         Nearest neighbours of a crop that may be its partner.
     seed : int
-        Of chance.
+        Seed of the random numbers.
     """
 
     dim: int = 64
@@ -58,7 +58,7 @@ class FitOptions:
 
 
 class Crops:
-    """Parts of maps of features, read only at the points where they are wanted.
+    """Crops of feature maps, read only at the points that are needed.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ class Crops:
         return normalize(torch.stack(means), dim=-1)
 
     def at(self, numbers: Tensor, coordinates: Tensor) -> Tensor:
-        """Read crops at points.
+        """Return the features of crops at points.
 
         Parameters
         ----------
@@ -95,7 +95,7 @@ class Crops:
         Returns
         -------
         Tensor, shape (B, D, S, S)
-            Between cells, bilinear: what `stego.sample_at` reads from the whole crop.
+            Bilinear between cells, as `stego.sample_at` returns it for the whole crop.
         """
         shares = (coordinates + 1) / 2
         return torch.stack([self._read(int(n), part) for n, part in zip(numbers, shares, strict=True)]).movedim(-1, 1)
@@ -128,14 +128,14 @@ def _five(height: int, width: int) -> list[tuple[int, int, int, int]]:
 
 
 def nearest_crops(pooled: Tensor, neighbours: int) -> Tensor:
-    """Return the numbers of the crops most like each, without itself.
+    """Return the numbers of the crops that are most similar to each, without itself.
 
     Parameters
     ----------
     pooled : Tensor, shape (n, D)
-        As `Crops.pooled` gives them.
+        Result of `Crops.pooled`.
     neighbours : int
-        How many; fewer where there are fewer crops.
+        Number of neighbours; fewer if there are fewer crops.
 
     Returns
     -------
@@ -153,27 +153,28 @@ def nearest_crops(pooled: Tensor, neighbours: int) -> Tensor:
 def balanced(
     crops: Crops, settings: CorrespondenceSettings, seed: int, alike: float | None = None
 ) -> CorrespondenceSettings:
-    """Put the biases where the correspondences of these features are, since each backbone has its own.
+    """Return settings with biases that fit these features, because correspondences differ between backbones.
 
-    A correspondence above the bias draws two codes together, one below drives them apart. Of textures, a bias above
-    which there are fewer pairs than places of one texture tears apart the texture that covers most of the images.
+    A correspondence above the bias draws two codes together; one below drives them apart. For textures, the bias must
+    not be too high. If fewer pairs exceed it than are of one texture, it tears apart the texture that covers most of
+    the images.
 
     Parameters
     ----------
     crops : Crops
         The crops.
     settings : CorrespondenceSettings
-        Whose weights and switches are kept.
+        Settings whose weights and switches are kept.
     seed : int
-        Of chance.
+        Seed of the random numbers.
     alike : float, optional
-        The share of pairs of places, 0 to 1, that belong together: the bias of all pairs is the correspondence above
-        which that many are. By default fixed shares, for a few objects on a large background.
+        Share of pairs of places, 0 to 1, that belong together. All biases are the correspondence that this share of
+        pairs exceeds. By default, they are fixed quantiles that suit a few objects on a large background.
 
     Returns
     -------
     CorrespondenceSettings
-        With biases at quantiles of the correspondences of a crop with itself and with others.
+        Settings with biases at quantiles of the correspondences of a crop with itself and with others.
     """
     from dataclasses import replace
 
@@ -198,18 +199,18 @@ def balanced(
 
 
 class Fit:
-    """A head that is being fitted, and the best that it has been.
+    """A head that is being fitted, and its best state so far.
 
     Parameters
     ----------
     crops : Crops
-        What it is fitted to.
+        Crops that the head is fitted to.
     settings : CorrespondenceSettings
-        The loss.
+        Settings of the loss.
     options : FitOptions
-        How.
+        Options of the fit.
     first_codes : Tensor, shape (C, D), optional
-        Directions in the space of features that are the first codes; by default the head begins at random.
+        Directions in feature space that are the first codes; by default the head begins at random.
     rate : callable, optional
         Takes a head and returns a number, which is lower for a better head; by default the loss on fixed crops.
     """
@@ -244,11 +245,11 @@ class Fit:
         Returns
         -------
         float
-            The loss before it.
+            The loss before the step.
         """
         chance = _chance(self.options.seed, self.done)
         self.head.train()
-        # Dropout draws from torch's own source of chance.
+        # Dropout uses torch's global random numbers.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(torch.randint(2**62, (1,), generator=chance)))
             loss = self._loss(chance, self.options.batch_size)
@@ -285,7 +286,7 @@ class Fit:
         return head.eval()
 
     def state(self) -> dict[str, Tensor]:
-        """Return what is needed to go on, as tensors."""
+        """Return the state of the fit as tensors, for `restore`."""
         out = {f"head.{name}": value for name, value in self.head.state_dict().items()}
         out |= {f"best.{name}": value for name, value in self.best.items()}
         for number, values in self.optimiser.state_dict()["state"].items():
@@ -295,12 +296,12 @@ class Fit:
         return {name: value.detach().clone().contiguous() for name, value in out.items()}
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Go on from what `state` returned.
+        """Resume the fit from a result of `state`.
 
         Parameters
         ----------
         state : dict of str to Tensor
-            Of a fit of the same crops, settings and options.
+            State of a fit with the same crops, settings and options.
         """
         self.head.load_state_dict(_under(state, "head."))
         self.best = _under(state, "best.")

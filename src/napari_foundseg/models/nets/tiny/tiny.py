@@ -30,12 +30,12 @@ FEATURES = WIDTH + 4 * FINE4 + 16 * FINE2
 CLICK_WIDTHS = (3.0, 12.0)
 CHUNK = 8
 FORMAT = "foundseg-tiny"
-#: How many mixers the encoder of each version of the file has more than version 2's, at stride 16 and at stride 32.
+#: Mixers that the encoder of each file version has in addition to version 2's, at stride 16 and at stride 32.
 MORE_MIXERS = {"2": (0, 0), "3": (2, 3)}
 
 
 def split_features(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Split what the encoder returns into its maps at stride 8, 4 and 2.
+    """Split the encoder's output into its maps at stride 8, 4 and 2.
 
     Parameters
     ----------
@@ -50,12 +50,12 @@ def split_features(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class TinyEncoder(nn.Module):
-    """A convolutional encoder with a way down to stride 32 and back up to stride 2; fully convolutional.
+    """A fully convolutional encoder: down to stride 32, then back up to stride 2.
 
     Parameters
     ----------
     version : str
-        Of the weight file: `MORE_MIXERS` says what each has.
+        Version of the weight file, a key of `MORE_MIXERS`.
     """
 
     img_size = WINDOW
@@ -89,7 +89,7 @@ class TinyEncoder(nn.Module):
         Returns
         -------
         Tensor, shape (B, 512, H, W)
-            The embedding at stride 8, and behind it the maps at stride 4 and 2, pixel-unshuffled.
+            The embedding at stride 8, followed by the maps at stride 4 and 2, pixel-unshuffled.
         """
         x2 = self.down2(x)
         x4 = self.down4(x2)
@@ -106,7 +106,7 @@ class TinyEncoder(nn.Module):
 class TinyPromptEncoder(PromptEncoder):  # type: ignore[misc]
     """SAM's prompt encoder that also draws clicks and boxes as maps into the dense embedding.
 
-    The sparse tokens are always the points (at least a padding one) and two corners (padding where there is no box).
+    The sparse tokens are always the points (at least a padding one) and two corners (padding if there is no box).
     """
 
     def __init__(self) -> None:
@@ -142,7 +142,7 @@ class TinyPromptEncoder(PromptEncoder):  # type: ignore[misc]
     def placed(
         self, points: tuple[Tensor, Tensor] | None, boxes: Tensor | None, masks: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return prompts with what is not given filled in.
+        """Return prompts with missing parts filled in.
 
         Parameters
         ----------
@@ -151,12 +151,12 @@ class TinyPromptEncoder(PromptEncoder):  # type: ignore[misc]
         boxes : Tensor, shape (B, 4), or None
             As for `forward`.
         masks : Tensor, shape (B, 1, 128, 128), or None
-            As for `forward`; says how many prompts there are where nothing else does.
+            As for `forward`; gives the number of prompts if there are no points or boxes.
 
         Returns
         -------
         tuple of Tensor, shapes (B, N, 2), (B, N), (B, 4) and (B,)
-            Points and their labels, boxes by the middle of their corners' pixels, and which of these are boxes.
+            Points and their labels, boxes by the centres of their corner pixels, and which prompts have a box.
         """
         count = self._get_batch_size(points, boxes, masks)
         device = self._get_device()
@@ -218,9 +218,9 @@ class TinyPromptEncoder(PromptEncoder):  # type: ignore[misc]
 
 
 class TinyMaskDecoder(MaskDecoder):  # type: ignore[misc]
-    """SAM's mask decoder between convolutions, with the finer maps let in while it enlarges.
+    """SAM's mask decoder between convolutions, with the finer maps added while it enlarges.
 
-    The quality head sees, beside SAM's token, what the mask itself says of its certainty.
+    The quality head takes SAM's token and statistics that show how certain the mask is.
     """
 
     def __init__(self) -> None:
@@ -249,7 +249,7 @@ class TinyMaskDecoder(MaskDecoder):  # type: ignore[misc]
         Parameters
         ----------
         image_embeddings : Tensor, shape (1, 512, 32, 32)
-            What `TinyEncoder` returns; (G, 512, 32, 32) gives every B / G prompts an image of their own.
+            Output of `TinyEncoder`. With (G, 512, 32, 32), every B / G prompts have an image of their own.
         image_pe : Tensor, shape (1, 128, 32, 32)
         sparse_prompt_embeddings : Tensor, shape (B, N, 128)
         dense_prompt_embeddings : Tensor, shape (B, 128, 32, 32)
@@ -336,7 +336,7 @@ class InstanceDecoder(nn.Module):
 
 
 def build_foundseg_tiny(version: str = "2") -> Sam:
-    """Return the promptable model of a version of the file with random weights, in eval mode."""
+    """Return the promptable model of a file version, with random weights and in eval mode."""
     sam = Sam(
         image_encoder=TinyEncoder(version),
         prompt_encoder=TinyPromptEncoder(),
@@ -348,7 +348,7 @@ def build_foundseg_tiny(version: str = "2") -> Sam:
 
 
 def gather_weights(sam: Sam, decoder: InstanceDecoder) -> dict[str, Tensor]:
-    """Return the weights as the file keeps them, without the batch counters of normalisation."""
+    """Return the weights as they are stored in the file, without the batch counters of normalisation."""
     states = {f"sam.{k}": v for k, v in sam.state_dict().items()}
     states |= {f"instance_decoder.{k}": v for k, v in decoder.state_dict().items()}
     return {k: v.detach() for k, v in states.items() if not k.endswith("num_batches_tracked")}
@@ -375,7 +375,7 @@ def load_foundseg_tiny(path: Path | str) -> tuple[Sam, InstanceDecoder]:
     Raises
     ------
     ValueError
-        If the file is none of foundseg-tiny's, or a key is missing, unexpected or of another shape.
+        If the file is not foundseg-tiny's, or a key is missing, unexpected or of another shape.
     """
     decoder = InstanceDecoder().eval()
     try:

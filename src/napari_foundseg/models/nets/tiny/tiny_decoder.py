@@ -1,12 +1,13 @@
-"""foundseg-tiny's mask decoder, computed faster: the same network and weights, the same result to float32's rounding.
+"""foundseg-tiny's mask decoder, computed faster: the same network and weights, the same result up to float32 rounding.
 
-- What the picture alone decides is computed once (`TinyPicture`). A click changes that in its surroundings only, beyond
-  which its drawing is below float32's rounding: there the convolutions before the transformer are computed again.
-- Normalisations are folded into the convolutions that they stand beside.
+- Everything that depends on the picture alone is computed once (`TinyPicture`). A click changes it only in the click's
+  surroundings, because farther away its drawing is below float32 rounding. The convolutions before the transformer are
+  computed again there.
+- Normalisations are folded into the convolutions next to them.
 - The two-way transformer never projects the places of the picture (`two_way`).
 - Channels are last throughout: convolutions are faster so, and the transformer needs no other order.
 
-In another dtype than float32 is what follows once the prompt is drawn into the picture: that drawing is a small
+Another dtype than float32 is used only after the prompt is drawn into the picture, because that drawing is a small
 difference of large numbers.
 """
 
@@ -29,30 +30,30 @@ if TYPE_CHECKING:
 
 __all__ = ["FastTinyDecoder", "TinyPicture"]
 
-#: Prompts decoded at once on a CPU, and prompts enlarged at once: their maps stay near the processor.
+#: Prompts to decode at once, and to enlarge at once, on a CPU, so that their maps stay in the processor's cache.
 _AT_ONCE = 16
 _FINE_AT_ONCE = 2
-#: Places beyond a click at which its widest drawing (a deviation of 12 pixels) has fallen below 1e-6; each is 8 pixels.
+#: Distance from a click, in places of 8 pixels, at which its widest drawing (deviation: 12 pixels) is below 1e-6.
 _REACH = 8
-#: Places that the two convolutions before the transformer carry it further.
+#: Places by which the two convolutions before the transformer spread it further.
 _FURTHER = 3
-#: Of the logits, where the mask's certainty is measured; the numbers of `TinyMaskDecoder`.
+#: Probabilities at which the mask's certainty is measured, as in `TinyMaskDecoder`.
 _SURE = 0.73
 _PERHAPS = 0.27
 
 
 @dataclass(frozen=True, eq=False)
 class TinyPicture:
-    """What the decoder needs of a picture, whatever the prompt; channels last.
+    """Data of a picture that the decoder needs for every prompt; channels last.
 
     Parameters
     ----------
     source : Tensor, shape (1, H, W, 128)
-        What the transformer sees where no prompt is near.
+        Input of the transformer where no prompt is near.
     squeezed : Tensor, shape (1, H, W, 64)
-        What the first convolution before it gives there.
+        Output of the first convolution before the transformer where no prompt is near.
     fine4 : Tensor, shape (1, 2 H, 2 W, 32)
-        The map at twice the resolution, and the bias of what it is added to.
+        The map at twice the resolution, plus the bias of the features that it is added to.
     fine2 : Tensor, shape (1, 4 H, 4 W, 16)
         The same at four times the resolution.
     """
@@ -64,7 +65,7 @@ class TinyPicture:
 
     @property
     def nbytes(self) -> int:
-        """Memory it holds."""
+        """Bytes of memory that it holds."""
         return int(sum(part.nbytes for part in (self.source, self.squeezed, self.fine4, self.fine2)))
 
 
@@ -74,9 +75,9 @@ class FastTinyDecoder:
     Parameters
     ----------
     sam : Sam
-        foundseg-tiny; its weights are folded, so that later changes of them are not seen.
+        foundseg-tiny. Its weights are folded, so that later changes to them have no effect.
     dtype : torch.dtype
-        What the transformer and all that follows it are computed in; logits and predicted IoU are float32 again.
+        Precision of the transformer and of all later steps. Logits and predicted IoU are returned as float32.
     """
 
     def __init__(self, sam: Sam, dtype: torch.dtype) -> None:
@@ -98,7 +99,7 @@ class FastTinyDecoder:
         scale, shift = _affine(decoder.after.norm)
         self._after = _Convolution(decoder.after.squeeze, decoder.after.squeeze.weight * scale[:, None, None])
         self._afterwards = _Convolution(decoder.after.expand)
-        # In the padding there is no shift, so that behind a convolution it depends on the place.
+        # The padding has no shift, so that after a convolution the shift depends on the place.
         plane = shift[None, :, None, None].expand(1, -1, *self._prompts.image_embedding_size)
         self._shifted = _last(decoder.after.squeeze(plane))
         wide4, mix4, wide2, mix2 = decoder.output_upscaling
@@ -107,19 +108,19 @@ class FastTinyDecoder:
 
     @classmethod
     def of(cls, sam: Sam, dtype: torch.dtype = torch.float32) -> FastTinyDecoder | None:
-        """Return the fast decoder of a network, None where its decoder is another.
+        """Return the fast decoder of a network; None if the network has another decoder than foundseg-tiny's.
 
         Parameters
         ----------
         sam : Sam
             The network.
         dtype : torch.dtype
-            What most of it is computed in.
+            Precision of most steps.
 
         Returns
         -------
         FastTinyDecoder or None
-            None for subclasses, which may do anything.
+            None for subclasses, which may compute anything.
         """
         if type(sam.mask_decoder) is not TinyMaskDecoder or type(sam.prompt_encoder) is not TinyPromptEncoder:
             return None
@@ -127,17 +128,17 @@ class FastTinyDecoder:
             return cls(sam, dtype)
 
     def picture(self, features: Tensor) -> TinyPicture:
-        """Compute what does not depend on the prompt.
+        """Compute the data of a picture that do not depend on the prompt.
 
         Parameters
         ----------
         features : Tensor, shape (1, 512, H, W)
-            What the image encoder returned.
+            Output of the image encoder.
 
         Returns
         -------
         TinyPicture
-            For `decode`.
+            Argument of `decode`.
         """
         coarse, *finer = split_features(features)
         before = self._before
@@ -170,18 +171,18 @@ class FastTinyDecoder:
         boxes : Tensor, shape (B, 4), or None
             (x0, y0, x1, y1) in the encoder's pixels.
         kinds : slice
-            Which of the decoder's masks: ``slice(1, None)`` for three, ``slice(0, 1)`` for the single one.
+            Masks of the decoder to use: ``slice(1, None)`` for three, ``slice(0, 1)`` for the single one.
         wanted : callable, optional
-            From predicted IoU (B, K) to a boolean of that shape: which masks are to be returned; by default all.
+            Takes predicted IoU (B, K) and returns a boolean tensor of that shape: the masks to return. By default all.
 
         Returns
         -------
         logits : Tensor, shape (M, 4 H, 4 W)
-            Of the wanted masks, prompt by prompt.
+            Logits of the wanted masks, prompt by prompt.
         predicted_iou : Tensor, shape (B, K)
-            Of all.
+            Predicted IoU of all masks.
         made : Tensor of bool, shape (B, K)
-            Which were wanted.
+            Which masks are returned.
         """
         placed = self._prompts.placed(points, boxes)
         step = len(placed[0]) if picture.source.is_cuda else _AT_ONCE
@@ -216,7 +217,7 @@ class FastTinyDecoder:
         return masks[made].unflatten(1, (2 * source.shape[1], -1)), iou, made
 
     def _source(self, picture: TinyPicture, placed: tuple[Tensor, ...], boxed: bool) -> Tensor:
-        """Return what the transformer sees of the picture, (B, H, W, 128)."""
+        """Return the transformer's input, (B, H, W, 128): the picture with each prompt drawn into it."""
         coords, labels, corners, boxes = placed
         side = picture.source.shape[1]
         near = min(side, 2 * (_REACH + _FURTHER) + 2) if coords.shape[1] == 1 and not boxed else side
@@ -236,30 +237,30 @@ class FastTinyDecoder:
         return source
 
     def _hidden(self, maps: Tensor) -> Tensor:
-        """Return what the dense embedding of maps (B, K, 4 H, 4 W) is linear in: (B, H, W, 64).
+        """Return the hidden layer (B, H, W, 64) of maps (B, K, 4 H, 4 W), in which the dense embedding is linear.
 
-        Of what is not given the prompt encoder has empty maps, which are left out here: the last ones.
+        For missing parts of a prompt, the prompt encoder has empty maps. They are the last ones, and are left out here.
         """
         first, second = self._drawn
         maps = F.relu_(F.conv2d(maps, first.weight[:, : maps.shape[1]], first.bias, stride=2))
         return _last(F.relu_(F.conv2d(maps, second.weight, second.bias, stride=2)))
 
     def _refined(self, picture: TinyPicture, source: Tensor) -> Tensor:
-        """Return the features behind the transformer at twice the resolution, (B, 2 H, 2 W, 32)."""
+        """Return the features after the transformer at twice the resolution, (B, 2 H, 2 W, 32)."""
         squeezed = F.relu_(self._after(source).add_(self._shifted))
         source = self._afterwards(squeezed).add_(source)
         return self._doubled(0, source, picture.fine4)
 
     def _doubled(self, number: int, source: Tensor, fine: Tensor) -> Tensor:
-        """Enlarge features 2×, the finer map let in."""
-        # Of each place its quarters' rows and columns, which are then laid in rows of the picture.
+        """Return features enlarged 2×, with the finer map added."""
+        # The rows and columns of each place's quarters, which are then arranged in rows of the picture.
         quarters = (source @ self._wide[number]).unflatten(3, (2, 2, -1)).transpose(2, 3)
         laid = quarters.new_empty(quarters.shape)
         torch.add(quarters, fine.unflatten(2, (-1, 2)).unflatten(1, (-1, 2)), out=laid)
         return F.relu_(self._mix[number](F.relu_(laid.flatten(3, 4).flatten(1, 2))))
 
     def _masks(self, picture: TinyPicture, source: Tensor, filters: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits (B, K, N) and what they say of their own certainty, (B, K, 21)."""
+        """Return logits (B, K, N) and statistics that show how certain they are, (B, K, 21)."""
         up = self._doubled(1, source, picture.fine2).flatten(1, 2)
         masks = torch.baddbmm(bias, filters, up.transpose(1, 2)).float()
         sure = masks.sigmoid()
@@ -275,7 +276,7 @@ class FastTinyDecoder:
 
 
 class _Convolution:
-    """A convolution of maps whose channels are last, without its bias where it has other weights."""
+    """A convolution of maps with channels last; if other weights replace its own, it has no bias."""
 
     def __init__(self, convolution: Any, weight: Tensor | None = None) -> None:
         self._weight = (convolution.weight if weight is None else weight).to(memory_format=torch.channels_last)
@@ -287,11 +288,11 @@ class _Convolution:
 
 
 def _affine(norm: Any) -> tuple[Tensor, Tensor]:
-    """Return what a batch normalisation multiplies and adds to each channel."""
+    """Return the factors and the summands that a batch normalisation applies to the channels."""
     scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     return scale, norm.bias - norm.running_mean * scale
 
 
 def _last(maps: Tensor) -> Tensor:
-    """Return maps (B, C, H, W) with their channels last, next to one another in memory."""
+    """Return maps (B, C, H, W) with their channels last, contiguous in memory."""
     return maps.permute(0, 2, 3, 1).contiguous()

@@ -1,4 +1,4 @@
-"""Dense features of foundseg-tiny's encoder: its maps before they are narrowed for SAM, side by side at stride 4."""
+"""Dense features of foundseg-tiny's encoder: its maps before they are narrowed for SAM, joined at stride 4."""
 
 import torch
 from torch import Tensor
@@ -6,7 +6,7 @@ from torch import Tensor
 from napari_foundseg.models.nets.tiny.tiny import TinyEncoder
 from napari_foundseg.models.nets.tiny.tiny_parts import enlarge
 
-#: Input pixels a cell; cell i lies on pixel 4 i, as strided convolutions have it.
+#: Input pixels per cell. Cell i is centred on pixel 4 i, as in strided convolutions.
 STRIDE = 4
 
 
@@ -23,7 +23,7 @@ def dense_features(encoder: TinyEncoder, x: Tensor) -> Tensor:
     Returns
     -------
     Tensor, shape (B, 448, 8 H, 8 W)
-        What goes down at stride 4, 8 and 16 (textures), and what comes up at stride 4 (objects).
+        Maps of the way down at stride 4, 8 and 16 (textures), and of the way up at stride 4 (objects).
     """
     x4 = encoder.down4(encoder.down2(x))
     x8 = encoder.down8(x4)

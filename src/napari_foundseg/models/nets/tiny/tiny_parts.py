@@ -17,7 +17,7 @@ class ConvNorm(nn.Sequential):
 
 
 class Residual(nn.Module):
-    """Two 3×3 convolutions with a way around them."""
+    """Two 3×3 convolutions with a shortcut."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -30,14 +30,14 @@ class Residual(nn.Module):
 
 
 class Mixer(nn.Module):
-    """A wide depthwise convolution and a pointwise network, with a way around them (the form of ConvNeXt)."""
+    """A wide depthwise convolution and a pointwise network, with a shortcut (as in ConvNeXt)."""
 
     def __init__(self, width: int, size: int = 7, expansion: int = 2) -> None:
         super().__init__()
         self.spread = nn.Conv2d(width, width, size, padding=size // 2, groups=width, bias=False)
         self.norm = nn.BatchNorm2d(width)
         self.widen = nn.Conv2d(width, expansion * width, 1)
-        # Starts at zero: without a norm here three of these grew without bound and what lay behind them died.
+        # Starts at zero. Without a norm here, three of these grew without bound, and the layers after them died.
         self.narrow = ConvNorm(expansion * width, width, 1, act=False)
         nn.init.zeros_(self.narrow.get_parameter("1.weight"))
 
@@ -48,7 +48,7 @@ class Mixer(nn.Module):
 
 
 class Narrow(nn.Module):
-    """Two 3×3 convolutions through half the width, the first dilated, with a way around them."""
+    """Two 3×3 convolutions through half the width, the first dilated, with a shortcut."""
 
     def __init__(self, width: int, dilation: int) -> None:
         super().__init__()
@@ -63,10 +63,10 @@ class Narrow(nn.Module):
 
 
 def enlarge(x: Tensor) -> Tensor:
-    """Enlarge a map 2×, where a strided 3×3 convolution made it: its pixel i lies on pixel 2 i of the finer map.
+    """Enlarge the map of a strided 3×3 convolution 2×: its pixel i is centred on pixel 2 i of the finer map.
 
-    Plain bilinear enlargement takes it to lie between 2 i and 2 i + 1; over five levels that shifts what the coarsest
-    sees by 15 pixels.
+    Plain bilinear enlargement puts it between 2 i and 2 i + 1. Over five levels, that shifts the coarsest map by
+    15 pixels.
 
     Parameters
     ----------
@@ -81,11 +81,11 @@ def enlarge(x: Tensor) -> Tensor:
 
 
 class Merge(nn.Module):
-    """Enlarge a coarse map 2×, add a finer one, refine."""
+    """A layer that enlarges a coarse map 2×, adds a finer one, and refines the sum."""
 
     def __init__(self, coarse: int, fine: int, outputs: int, depth: int) -> None:
         super().__init__()
-        # Both are normalised, so that neither the coarse nor the fine drowns the other.
+        # Both are normalised, so that neither map dominates the other.
         self.reduce = ConvNorm(coarse, outputs, 1, act=False)
         self.lateral = ConvNorm(fine, outputs, 1, act=False)
         self.refine = nn.Sequential(*[ConvNorm(outputs, outputs) for _ in range(depth)])
@@ -108,7 +108,7 @@ def draw_points(coords: Tensor, labels: Tensor, size: int, stride: float, widths
     size : int
         Side of the maps.
     stride : float
-        Input pixels a map pixel.
+        Input pixels per map pixel.
     widths : tuple of float
         Standard deviations in input pixels.
 
@@ -137,7 +137,7 @@ def draw_boxes(boxes: Tensor, size: int, stride: float) -> Tensor:
     size : int
         Side of the maps.
     stride : float
-        Input pixels a map pixel.
+        Input pixels per map pixel.
 
     Returns
     -------

@@ -1,1 +1,1 @@
-"""Images larger than a model's input: windows, embeddings, the point grid, and how results are joined."""
+"""Sizes: the scale of a picture at which a model sees its objects best."""

@@ -1,4 +1,4 @@
-"""`SizedMaps` of the settings of a run, and the one size of the objects of several images."""
+"""`SizedMaps` for the settings of a run, and one size for the objects of several images."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def sized_maps(
     model: InstanceDecoding,
     poll: Callable[[], None],
 ) -> Callable[..., SizedMaps]:
-    """Return what makes `SizedMaps` of an image, its slices and a region."""
+    """Return a function that makes the `SizedMaps` of an image, its slices and a region."""
     of_decoder = decoder_settings(settings)
     weights = row(model.name)
     return partial(
@@ -51,7 +51,7 @@ def find_common_size(
     images : iterable of Image
         The images, as the model expects them.
     settings : DecoderSettings or PromptsSettings
-        Of the run.
+        Settings of the run.
     model : InstanceDecoding
         The model.
     poll : callable
@@ -60,7 +60,7 @@ def find_common_size(
     Returns
     -------
     CommonSize or None
-        None where the model's row does not say what it sees at which size.
+        None if the run does not search for the size in octaves (`SizedMaps.searches`).
     """
     pictures: list[list[list[Octave]]] = []
     for image in images:
@@ -71,7 +71,7 @@ def find_common_size(
             return None
         pictures.append([[octave.without_pixels() for octave in octaves] for octaves in sized.sample_octaves()])
     seen = [picture for picture in pictures if any(len(octave.quality) for octaves in picture for octave in octaves)]
-    # One vote each: a picture of other objects than the rest may have most of them.
+    # Each picture has one vote: a picture of unusual objects may have most of the objects.
     own = [best_octave(picture) for picture in seen]
     scale = median_low(own) if own else 1.0
     alike = [picture for picture, one in zip(seen, own, strict=True) if one == scale]

@@ -1,4 +1,4 @@
-"""Maps that see each object of a picture at the size that suits it, from those of several octaves."""
+"""Fused maps of several octaves, in which each object of a picture is seen at the size that suits it."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from napari_foundseg.tasks.windows.sizes.octaves import Octave
 
 __all__ = ["fuse"]
 
-#: By how much the quality of an object of another octave must be higher than that of those whose place it takes.
+#: Quality by which an object of another octave must exceed the objects that it replaces.
 _BETTER = 0.2
-#: Least quality of an object of another octave.
+#: Least quality of an object from another octave.
 _LEAST = 0.6
-#: Share of an object that others may cover already.
+#: Largest share of an object that other objects may cover already.
 _COVERED = 0.3
-#: Longest side in pixels at which objects of different octaves are compared.
+#: Longest side, in pixels, of the label images in which objects of different octaves are compared.
 _COMPARED = 4096
-#: Median diameters, as the model sees them, below and above which the next finer or coarser octave has a say too.
+#: Median diameters, as the model sees them, below and above which the next finer or coarser octave is averaged in.
 _SMALL = 15.0
 _LARGE = 60.0
 _LARGE_ENLARGED = 18.0
-#: Diameter, as the model sees it, of what is in neither of these cases, unless the picture is enlarged.
+#: Diameter, as the model sees it, beyond which an object of that octave keeps its own maps when two are averaged.
 _APART = 30.0
 
 
@@ -36,14 +36,14 @@ def fuse(
     shape: tuple[int, int],
     least: float,
 ) -> NDArray[np.float16]:
-    """Make maps in which each object is seen at the size that suits it.
+    """Return maps in which each object is seen at the size that suits it.
 
     Parameters
     ----------
     octaves : sequence of Octave
-        What was found at each size.
+        Objects of the picture at each size.
     scale : float
-        Of the octave that gives the maps.
+        Scale of the octave that provides the maps.
     shape : tuple of int
         Rows and columns of the picture.
     least : float
@@ -74,12 +74,12 @@ def fuse(
 
 
 def _with_neighbour(base: Octave, octaves: Sequence[Octave], shape: tuple[int, int]) -> NDArray[np.float16]:
-    """Return an octave's maps; where its objects are small or large for the model, the mean with the next octave's."""
+    """Return an octave's maps; if its objects are small or large for the model, averaged with those of the next."""
     maps = resized_maps(base.maps, shape)
     if not len(base.quality):
         return maps
     middle = float(np.median(base.diameters))
-    # What was enlarged holds no more than the picture itself.
+    # An enlarged picture has no more detail than the original.
     if _SMALL <= middle <= (_LARGE if base.scale <= 1 else _LARGE_ENLARGED):
         return maps
     scale = base.scale * (2 if middle < _SMALL else 0.5)
@@ -88,7 +88,7 @@ def _with_neighbour(base: Octave, octaves: Sequence[Octave], shape: tuple[int, i
         return maps
     own = maps
     maps = own.copy()
-    # In place and in float16: of a large picture there are gigabytes of maps.
+    # In place and in float16: the maps of a large picture take gigabytes.
     maps += resized_maps(other, shape)
     maps *= np.float16(0.5)
     # Objects far from the median are not seen better in the other octave.
@@ -105,10 +105,10 @@ def _with_neighbour(base: Octave, octaves: Sequence[Octave], shape: tuple[int, i
 def _of_other_octaves(
     base: Octave, octaves: Sequence[Octave], least: float
 ) -> tuple[list[tuple[Octave, int]], list[int]]:
-    """Choose objects of other octaves that are better than what the base has in their place.
+    """Choose objects of other octaves that are better than the objects of the base in their place.
 
-    Returns them, and the ids of those of the base that they replace. All objects are taken in the order of their
-    quality (non-maximum suppression), those of the base with a lead.
+    Returns these objects with their octaves, and the ids of the objects of the base that they replace. Objects are
+    taken in the order of their quality (non-maximum suppression); those of the base have a bonus.
     """
     candidates = []
     for octave in octaves:
@@ -131,7 +131,7 @@ def _of_other_octaves(
 
 
 class _Overlaps:
-    """Which objects of other octaves share pixels with those that were taken."""
+    """Overlaps of the objects of all octaves with the objects that are taken already."""
 
     def __init__(self, octaves: Sequence[Octave]) -> None:
         largest = max((octave.labels.shape for octave in octaves), key=lambda one: one[0] * one[1])
@@ -144,10 +144,10 @@ class _Overlaps:
         self.sizes = [0]
 
     def free(self, octave: Octave, number: int) -> bool:
-        """Tell whether an object has a place beside those that were taken."""
+        """Tell whether an object can be taken: it covers little of the taken objects, and they cover little of it."""
         box = self.boxes[id(octave)][number - 1]
         if box is None:
-            # Too small to be compared: it covers nothing that was taken.
+            # Too small to be compared: it covers no taken object.
             return True
         own = self.labels[id(octave)][box] == number
         covered = np.bincount(self.owner[box][own], minlength=len(self.sizes))
@@ -157,7 +157,7 @@ class _Overlaps:
         )
 
     def take(self, octave: Octave, number: int) -> None:
-        """Note the pixels of an object that is taken."""
+        """Mark the pixels of an object as taken."""
         box = self.boxes[id(octave)][number - 1]
         if box is None:
             return
@@ -173,7 +173,7 @@ def _boxes(labels: NDArray[Any], count: int) -> list[Any]:
 
 
 def _enlarged_labels(labels: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
-    """Bring labels to another number of pixels, each with its nearest."""
+    """Resize labels to another shape by nearest neighbours."""
     if labels.shape == shape:
         return labels
     rows, columns = (

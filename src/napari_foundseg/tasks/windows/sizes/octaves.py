@@ -1,9 +1,9 @@
-"""At which size a picture's objects are seen best.
+"""Octaves of a picture, and the choice of the one in which the objects are seen best.
 
-The decoder looks at the picture at its own size and shrunk by octaves (Adelson et al., RCA Engineer 29, 1984). Each
-object that it finds in an octave has an expected quality, which depends on how large the model sees it and on how sure
-it is. The octave whose objects are worth most gives the maps; objects of other octaves take their place where they are
-better, so that a large object does not shrink the small ones elsewhere.
+The picture is decoded at its own size and shrunk by octaves (Adelson et al., RCA Engineer 29, 1984). Each object in an
+octave has an expected quality, which depends on its size as the model sees it and on the certainty of the model. The
+octave whose objects are worth most provides the maps. Better objects of other octaves replace some of its objects, so
+that a large object does not shrink the small ones elsewhere.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ __all__ = [
 
 #: Diameters, as the model sees them, between which the expected quality is interpolated.
 KNOTS = (6.0, 12.0, 20.0, 36.0, 70.0, 140.0, 300.0)
-#: Expected quality that an object must have to speak for its octave; chosen on `train` and `val`, as those below.
+#: Expected quality above which an object counts for its octave; chosen on `train` and `val`, like those below.
 _WORTH = 0.55
-#: By what share of its worth the picture's own size leads over shrunk ones, which hold less of it.
+#: Bonus for the picture's own size, as a share of its worth; shrunk pictures show less.
 _OWN_SIZE = 0.3
-#: Quality by which the objects of an octave must be better on average than those of the next finer one, where none are
-#: worth anything: what looks like objects in a much shrunk picture is its ground then.
+#: Mean quality by which the objects of an octave must exceed those of the next finer one if no octave is worth
+#: anything: in a much shrunk picture, the background looks like objects.
 _FARTHER = 0.07
-#: Least quality of the best object of a picture: below it there is nothing but noise.
+#: Least quality of the best object of a picture; below that, there is only noise.
 _CONVINCING = 0.45
-#: The same where so many objects have a mean quality that is so low.
+#: The same if there are at least `_MANY` objects whose mean quality is below `_POOR`.
 _CONVINCING_AMONG_POOR = 0.55
 _MANY = 25
 _POOR = 0.12
-#: Share of a picture's shorter side, and diameter as the model sees it, from which on an object must have an edge.
+#: Objects larger than both must have an edge: share of a picture's shorter side, and diameter as the model sees it.
 _LARGE_SHARE = 0.2
 _LARGE_DIAMETER = 40.0
-#: Smaller objects of a shrunk picture, in its pixels, are specks.
+#: Smaller objects of a shrunk picture are specks; area in its pixels.
 _SPECK = 20
-#: Shortest side of a picture that is still looked at, and least factor by which it is shrunk.
+#: Shortest side of a picture that is still decoded, and least factor by which it is shrunk.
 _SHORTEST = 64
 _SMALLEST = 1 / 16
 #: Median diameter below which a picture is enlarged.
@@ -60,20 +60,20 @@ _ENLARGED_BELOW = 16.0
 
 @dataclass(frozen=True, eq=False)
 class Octave:
-    """What the decoder finds in a picture of one size.
+    """Objects that the decoder finds in a picture of one size.
 
     Parameters
     ----------
     scale : float
-        By how much the picture was resized.
+        Factor by which the picture was resized.
     maps : (3, M, N) ndarray of float16
         The maps, in pixels of the resized picture.
     labels : (M, N) ndarray of int
         The objects, 1 to n.
     quality : (n,) ndarray of float
-        The expected quality of each: mean over IoU thresholds of 0.5 to 0.95 of whether it is above.
+        Expected quality of each object: the mean, over IoU thresholds of 0.5 to 0.95, of whether its IoU is above.
     confidence : (n,) ndarray of float
-        Its predicted IoU.
+        Predicted IoU of each object.
     """
 
     scale: float
@@ -84,12 +84,12 @@ class Octave:
 
     @property
     def worth(self) -> float:
-        """How much the objects speak for this octave."""
+        """Sum over the objects of their quality minus `_WORTH`."""
         return float((self.quality - _WORTH).sum())
 
     @cached_property
     def areas(self) -> NDArray[np.int64]:
-        """Pixels of each object."""
+        """Number of pixels of each object."""
         return np.bincount(self.labels.ravel(), minlength=len(self.quality) + 1)[1:]
 
     @property
@@ -98,14 +98,14 @@ class Octave:
         return np.asarray(np.sqrt(4 / np.pi * self.areas))
 
     def without_pixels(self) -> Octave:
-        """Return the figures of the objects alone, which need little memory."""
+        """Return a copy that keeps the figures of the objects but no maps and labels, to save memory."""
         small = replace(self, maps=self.maps[:, :0, :0], labels=self.labels[:0, :0])
         vars(small)["areas"] = self.areas
         return small
 
 
 def quality_terms(maps: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.float64]:
-    """Return what the expected quality of objects is a weighted sum of.
+    """Return the terms of the expected quality of objects, which is their weighted sum.
 
     Parameters
     ----------
@@ -117,8 +117,8 @@ def quality_terms(maps: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.float6
     Returns
     -------
     (n, K) ndarray of float
-        How near the diameter is to each of `KNOTS` (linear in its logarithm), the doubt of the foreground, the doubt
-        times the diameter, and the least centre distance.
+        Nearness of the diameter to each of `KNOTS` (linear in its logarithm), doubt of the foreground, doubt times
+        diameter, and least centre distance.
     """
     from scipy import ndimage
 
@@ -145,25 +145,25 @@ def look_at(
     calibration: Sequence[float] | None,
     has_edge: Callable[[Box, NDArray[np.bool_]], bool],
 ) -> Octave:
-    """Find the objects of maps, and what they are worth.
+    """Find the objects in maps, and their expected quality.
 
     Parameters
     ----------
     maps : (3, M, N) ndarray of float16
-        Of the picture at a scale, in pixels of the resized picture; changed where an object is taken for ground.
+        Maps of the picture at a scale, in pixels of the resized picture. Changed in place where an object is removed.
     scale : float
-        The scale.
+        Factor by which the picture was resized.
     shape : tuple of int
         Rows and columns of the picture.
     thresholds : mapping
-        As `core.watershed.instances` takes them.
+        Thresholds for `core.watershed.instances`.
     weights : sequence of float
-        Of `quality_terms`.
+        Weights of `quality_terms`.
     calibration : sequence of float, optional
-        As `core.watershed.instance_scores` takes it.
+        Calibration for `core.watershed.instance_scores`.
     has_edge : callable
-        Told the box of a large object, in pixels of the picture, and its mask there, shrunk or not. False takes it for
-        a slope of the ground.
+        Takes the box of a large object, in pixels of the picture, and its mask there, which may be shrunk. Returns
+        False for a slope of the background.
 
     Returns
     -------
@@ -178,7 +178,7 @@ def look_at(
 
 
 def _drop_specks(maps: NDArray[np.float16], labels: NDArray[Any], threshold: float) -> None:
-    """Drop the foreground that is not an object of a shrunk picture, which would be one where its maps are enlarged."""
+    """Remove foreground without an object from the maps of a shrunk picture; it would be objects in enlarged maps."""
     from scipy import ndimage
 
     parts, count = ndimage.label(maps[0] > threshold)
@@ -188,26 +188,26 @@ def _drop_specks(maps: NDArray[np.float16], labels: NDArray[Any], threshold: flo
 
 
 def look_at_octaves(look: Callable[[float], Octave], shape: tuple[int, int]) -> list[Octave]:
-    """Look at a picture at its own size and shrunk by octaves; twice enlarged too where its objects are small.
+    """Decode a picture at its own size and shrunk by octaves; if its objects are small, also at twice its size.
 
     Parameters
     ----------
     look : callable
-        Returns what is found in the picture at a scale.
+        Takes a scale and returns the octave of the picture at this scale.
     shape : tuple of int
         Rows and columns of the picture.
 
     Returns
     -------
     list of Octave
-        The largest picture first.
+        The octaves, the largest picture first.
     """
     scales = [1.0]
     while scales[-1] > _SMALLEST and min(shape) * scales[-1] / 2 >= _SHORTEST:
         scales.append(scales[-1] / 2)
     octaves = [look(scale) for scale in scales]
     small = best_octave([octaves]) == 1 and (median_diameter(octaves[:1]) or _ENLARGED_BELOW) < _ENLARGED_BELOW
-    # Four times the work, so only where the objects ask for it.
+    # Takes four times as long, so only if the objects are small.
     return [look(2.0), *octaves] if small else octaves
 
 
@@ -217,7 +217,7 @@ def _with_edges(
     shape: tuple[int, int],
     has_edge: Callable[[Box, NDArray[np.bool_]], bool],
 ) -> NDArray[Any]:
-    """Drop large objects that have no edge, from the maps too: shading and slopes look like objects when shrunk."""
+    """Remove large objects without an edge, also from the maps: shading looks like objects in a shrunk picture."""
     from scipy import ndimage
 
     largest = max(_LARGE_DIAMETER, _LARGE_SHARE * min(labels.shape))
@@ -253,12 +253,12 @@ def best_octave(pictures: Iterable[Sequence[Octave]]) -> float:
     Parameters
     ----------
     pictures : iterable of sequence of Octave
-        The octaves of one picture, or of several that are to have one scale, such as some slices of a stack.
+        The octaves of one picture, or of several that share one scale, such as some slices of a stack.
 
     Returns
     -------
     float
-        1 where nothing is found at any.
+        The scale; 1 if nothing is found at any scale.
     """
     worth: dict[float, float] = {}
     found: dict[float, int] = {}
@@ -270,14 +270,14 @@ def best_octave(pictures: Iterable[Sequence[Octave]]) -> float:
     def led(scale: float) -> float:
         if worth[scale] > 0:
             return worth[scale] * (1 + (_OWN_SIZE if scale >= 1 else 0.0))
-        # Not the sum, which would be best where the fewest objects are seen.
+        # Not the sum, which would favour octaves with few objects, since all are worth less than 0.
         return worth[scale] / found[scale] - _FARTHER * max(0.0, -log2(scale))
 
     return max((scale for scale, count in found.items() if count), key=led, default=1.0)
 
 
 def is_noise(octaves: Iterable[Octave]) -> bool:
-    """Tell whether objects are seen, but none that convinces; or many, of which hardly one does, as in smooth noise."""
+    """Tell whether objects are found but none is convincing; among many poor ones, the best must be even better."""
     found = [octave.quality for octave in octaves if len(octave.quality)]
     if not found:
         return False
@@ -287,7 +287,7 @@ def is_noise(octaves: Iterable[Octave]) -> bool:
 
 
 def median_diameter(octaves: Iterable[Octave]) -> float | None:
-    """Return the median diameter of the objects of octaves in pixels of the picture, None if there are none."""
+    """Return the median diameter of the objects of octaves, in pixels of the picture; None without objects."""
     diameters = [octave.diameters / octave.scale for octave in octaves]
     together = np.concatenate(diameters) if diameters else np.empty(0)
     return float(np.median(together)) if together.size else None

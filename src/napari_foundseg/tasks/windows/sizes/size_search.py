@@ -1,6 +1,6 @@
 """`SizedMaps`: maps of the slices of a run, each decoded at the size of the picture that suits its objects.
 
-The user gives the diameter of the objects, or it is found: once for all slices, on a sample of them, or for each slice.
+The user sets the diameter of the objects, or it is found: once for all slices, on a sample of them, or for each slice.
 """
 
 from __future__ import annotations
@@ -34,27 +34,27 @@ from napari_foundseg.tasks.windows.sizes.octaves import (
 
 __all__ = ["CommonSize", "Search", "SizedMaps"]
 
-#: How the diameter of objects is found where none is given.
+#: How the diameter of objects is found if the user sets none.
 Search = Literal["once", "each image", "each slice", "second look"]
 
-#: Slices that tell the size of all.
+#: Number of slices in the sample that determines the size for all slices.
 _SAMPLE = 3
-#: Pixels of a slice whose octaves are kept until its turn.
+#: Most pixels of a slice whose octaves are kept until its maps are made.
 _KEPT = 1 << 22
-#: Side in pixels of the middle of a picture whose noise is measured, or whose objects decide on a second look.
+#: Side, in pixels, of the middle of a picture, where noise is measured and a second decoding is decided on.
 _MIDDLE = 512
 #: Median diameter below which maps of an enlarged picture keep its size.
 _TINY = 9.0
-#: Longest side in pixels at which a large object's edge is looked at, and how much more the picture changes there than
-#: around it: of objects in `train` 1 in 100 has less than 1.2, slopes have 1.
+#: Longest side, in pixels, at which the edge of a large object is examined, and by which factor the picture must change
+#: more there than around it. Of the objects in `train`, 1 in 100 has less than 1.2; slopes have 1.
 _COMPARED = 80
 _EDGE = 1.1
-#: The same for an object that covers so much of the picture that hardly anything around it is seen.
+#: The same factor for an object that covers so much of the picture that little is visible around it; and this share.
 _EDGE_OF_FILLING = 2.5
 _FILLS = 0.5
-#: How many times larger or smaller than those of the sample the objects of a slice are to be told of.
+#: Factor by which the objects of a slice must be larger or smaller than those of the sample to be reported.
 _FAR = 3.0
-#: Median diameters below and above which a picture is looked at a second time, and by how much it is resized then.
+#: Median diameters below and above which a picture is decoded a second time, and the scales for that.
 _SMALL = 15.0
 _ENLARGED = 2.0
 _LARGE = 40.0
@@ -62,17 +62,17 @@ _SHRUNK = 0.7
 
 
 class CommonSize(NamedTuple):
-    """The size at which the objects of several images are seen."""
+    """Size at which the objects of several images are decoded."""
 
-    #: By how much the images are resized.
+    #: Factor by which the images are resized.
     scale: float
-    #: Median of the objects that were found, in pixels; None without any.
+    #: Median diameter of the objects that were found, in pixels; None if there were none.
     diameter: float | None
 
 
 @dataclass
 class SizedMaps:
-    """Makes the maps of slices.
+    """Maps of the slices of a run, made when they are asked for.
 
     Parameters
     ----------
@@ -87,22 +87,22 @@ class SizedMaps:
     poll : callable
         Called before each window; may raise to stop.
     thresholds : mapping
-        As `core.watershed.instances` takes them.
+        Thresholds for `core.watershed.instances`.
     tile : bool
-        False hands the whole region to the model at once.
+        False to pass the whole region to the model at once.
     diameter : float or None
-        Of the objects, in pixels; None searches for it.
+        Diameter of the objects, in pixels; None to search for it.
     search : {"once", "each image", "each slice", "second look"}
-        How; once and for each image are the same here.
+        How to search; "once" and "each image" are the same here.
     weights : sequence of float or None
-        As `octaves.quality_terms` has them; None if they were not measured for this model, which then looks a
-        second time where its objects are small or large.
+        Weights of `octaves.quality_terms`; None if they were not measured for this model, which then decodes a second
+        time if its objects are small or large.
     calibration : sequence of float, optional
-        As `core.watershed.instance_scores` takes it.
+        Calibration for `core.watershed.instance_scores`.
     least : float
         Least confidence of an object.
     common : CommonSize or None
-        The size of the objects of all images of a batch, which is not searched for again.
+        Size of the objects of all images of a batch; then there is no search.
     """
 
     image: Image
@@ -123,10 +123,10 @@ class SizedMaps:
     smoothing: float = 0.0
     _qualities: list[float] = field(default_factory=list)
     _amounts: dict[tuple[Any, ...], float] = field(default_factory=dict)
-    #: Slices whose objects are far larger or smaller than those of the sample, and their diameter.
+    #: Slices whose objects are far larger or smaller than those of the sample, with their diameter.
     _apart: dict[tuple[int, ...], float] = field(default_factory=dict)
     _scale: float | None = None
-    #: Diameter of the objects of the sample.
+    #: Median diameter of the objects of the sample.
     _usual: float | None = None
     _kept: dict[tuple[int, ...], list[Octave]] = field(default_factory=dict)
 
@@ -137,7 +137,7 @@ class SizedMaps:
 
     @property
     def searches(self) -> bool:
-        """Whether the size is found in octaves."""
+        """Whether the size is searched for in octaves."""
         return (
             self.diameter is None
             and self.search != "second look"
@@ -157,7 +157,7 @@ class SizedMaps:
         return [self.planes[i] for i in dict.fromkeys(inner.tolist())]
 
     def maps(self, index: tuple[int, ...], progress: Callable[[float], None]) -> NDArray[np.float16]:
-        """Return the maps of a slice of the region, (3, M, N): foreground, centre and boundary distance."""
+        """Return the maps of a slice, (3, M, N): foreground, centre distance and boundary distance."""
         if not self.searches:
             return self._fixed(index, progress)
         if self.search != "each slice" and self._scale is None:
@@ -175,7 +175,7 @@ class SizedMaps:
             return np.zeros((3, *self._shape), np.float16) + np.array([0, 1, 1], np.float16)[:, None, None]
         own = best_octave([octaves])
         scale = own if self._scale is None else self._scale
-        # Only slices of small objects are enlarged: of the others the picture's own size is nearest.
+        # Only slices with small objects are enlarged; for the others, the picture's own size is the nearest scale.
         scale = min((octave.scale for octave in octaves), key=lambda one: abs(np.log2(one / scale)))
         seen = median_diameter([octave for octave in octaves if octave.scale == own])
         if own != scale and seen and self._usual and max(seen / self._usual, self._usual / seen) >= _FAR:
@@ -187,7 +187,7 @@ class SizedMaps:
         diameter = median_diameter(base)
         self._qualities += [float(quality) for octave in base for quality in octave.quality]
         self.found[index] = scale, diameter
-        # Objects of few pixels lose their shape where the maps are brought back to the picture's own size.
+        # Objects of few pixels lose their shape if the maps are resized to the picture's own size.
         fine = 2 if scale > 1 and diameter is not None and diameter < _TINY else 1
         rows, columns = self._shape
         maps = fuse(octaves, scale, (rows * fine, columns * fine), self.least)
@@ -195,7 +195,7 @@ class SizedMaps:
         return maps
 
     def told(self) -> dict[str, Any]:
-        """Return what the diameter is and how it is known, for the provenance."""
+        """Return the provenance entry on the diameter, how it was found, and the filters."""
         if self.diameter is not None:
             return {"diameter": self.diameter, "scale": scale_for(self.diameter), "how": "given"}
         if not self.searches:
@@ -218,11 +218,11 @@ class SizedMaps:
 
     @property
     def _quality(self) -> float | None:
-        """Mean expected quality of the objects of the octaves that gave the maps."""
+        """Mean expected quality of the objects of the octaves that provided the maps."""
         return float(np.mean(self._qualities)) if self._qualities else None
 
     def sample_octaves(self) -> list[list[Octave]]:
-        """Return what is found in the slices of the sample, at each size."""
+        """Return the octaves of each slice of the sample."""
         return [self._octaves(one, lambda _: None) for one in self._sample]
 
     def _octaves(self, index: tuple[int, ...], progress: Callable[[float], None]) -> list[Octave]:
@@ -230,7 +230,7 @@ class SizedMaps:
 
         def look(scale: float) -> Octave:
             nonlocal done
-            # Together, all octaves below the first have a third of its pixels.
+            # All octaves below the first together have a third of its pixels.
             share = 0.75 * min(scale, 1 - done) ** 2
             maps = self._decode(index, lambda part: progress(done + part * share), scale)
             done += share
@@ -239,13 +239,13 @@ class SizedMaps:
         return look_at_octaves(look, self._shape)
 
     def _look(self, index: tuple[int, ...], scale: float, maps: NDArray[np.float16]) -> Octave:
-        """Find the objects of a slice's maps at a scale."""
+        """Find the objects in the maps of a slice at a scale."""
         assert self.weights is not None
         has_edge = partial(self._has_edge, index)
         return look_at(maps, scale, self._shape, self.thresholds, self.weights, self.calibration, has_edge)
 
     def _sharpening(self, index: tuple[int, ...], scale: float) -> float:
-        """Return the amount of the unsharp mask at a scale: that of the sample, or of each slice with its own size."""
+        """Return the amount of the unsharp mask at a scale, from the sample or, with "each slice", from the slice."""
         if self.smoothing:
             return 0.0
         indices = [index] if self.search == "each slice" else self._sample
@@ -255,7 +255,7 @@ class SizedMaps:
         return self._amounts[key]
 
     def _sharpness(self, index: tuple[int, ...], scale: float) -> float:
-        """Return the sharpness of the middle of a slice at a scale; enlarging it makes no picture blurred."""
+        """Return the sharpness of the middle of a slice at a scale of at most 1; enlarging does not add blur."""
         scale = min(scale, 1.0)
         shape = max(1, round(self._shape[0] * scale)), max(1, round(self._shape[1] * scale))
         y, x = ((n - min(n, _MIDDLE)) // 2 for n in shape)
@@ -282,7 +282,7 @@ class SizedMaps:
         scale: float = 1.0,
         sharpening: float = 0.0,
     ) -> NDArray[np.float16]:
-        # Resizing changes how strong noise is, so the filter has the same width in pixels of the picture.
+        # Resizing changes the strength of noise, so the filter has the same width in pixels of the original picture.
         smoothing = self.smoothing * scale if self.smoothing * scale >= 0.3 else 0.0
         return decode_maps(
             self.image, index, self.region, self.model, self.poll, progress,
@@ -290,14 +290,14 @@ class SizedMaps:
         )  # fmt: skip
 
     def _noise(self, index: tuple[int, ...]) -> float:
-        """Return the noise of the middle of a slice, in grey values of what the model sees."""
+        """Return the noise of the middle of a slice, in the grey values that the model sees."""
         (top, left), (rows, columns) = self.region[:2], self._shape
         y, x = ((n - min(n, _MIDDLE)) // 2 for n in (rows, columns))
         box = (top + y, left + x, top + y + min(rows, _MIDDLE) - 1, left + x + min(columns, _MIDDLE) - 1)
         return noise_of(self.image.rgb(index, box).mean(axis=-1))
 
     def _fixed(self, index: tuple[int, ...], progress: Callable[[float], None]) -> NDArray[np.float16]:
-        """Decode at the size that the diameter asks for; without one and without weights for octaves, look twice."""
+        """Decode at the scale for the diameter; without one, decode a second time if the objects are small or large."""
         scale = scale_for(self.diameter)
         if self.diameter is not None or not self.tile or self.model.maps_window > tiling.QUICK:
             return resized_maps(self._decode(index, progress, scale), self._shape)
@@ -306,14 +306,14 @@ class SizedMaps:
         if again is None:
             progress(1.0)
             return maps
-        # In place and in float16: of a large picture there are gigabytes of maps.
+        # In place and in float16: the maps of a large picture take gigabytes.
         maps += resized_maps(self._decode(index, lambda share: progress((1 + share) / 2), again), self._shape)
         maps *= np.float16(0.5)
         return maps
 
 
 def _another_scale(maps: NDArray[np.float16], thresholds: Mapping[str, Any]) -> float | None:
-    """Return at which other size a picture of these maps is to be looked at, None if its own suits its objects."""
+    """Return the scale for a second decoding, or None if the picture's own size suits its objects."""
     y, x = ((n - min(n, _MIDDLE)) // 2 for n in maps.shape[1:])
     middle = maps[:, y : y + _MIDDLE, x : x + _MIDDLE]
     found = instances(middle, **thresholds)

@@ -9,22 +9,22 @@ from torch.nn import functional as F
 
 __all__ = ["Encoder", "SeparableConv", "TwoWayPyramid", "conv_norm"]
 
-#: Of EfficientNet-B0: expansion, channels, repeats, stride and kernel of each stage.
+#: Expansion, channels, repeats, stride and kernel of each stage of EfficientNet-B0.
 _STAGES = ((1, 16, 1, 1, 3), (6, 24, 2, 2, 3), (6, 40, 2, 2, 5), (6, 80, 3, 2, 3), (6, 112, 3, 1, 5),
            (6, 192, 4, 2, 5), (6, 320, 1, 1, 3))  # fmt: skip
-#: Stages whose outputs the pyramid takes, beside the last convolution: 1/4, 1/8 and 1/16 of the picture.
+#: Stages whose outputs the pyramid takes, besides the last convolution: 1/4, 1/8 and 1/16 of the picture.
 _TAKEN = (1, 2, 4)
 _SLOPE = 0.01
 
 
 def conv_norm(inputs: int, outputs: int, size: int, stride: int = 1, groups: int = 1, *, act: bool = True) -> nn.Module:
-    """Return a convolution that keeps the size or divides it by the stride, batch norm, and leaky ReLU."""
+    """Return a convolution that keeps the size or divides it by the stride, batch norm, and leaky ReLU if `act`."""
     conv = nn.Conv2d(inputs, outputs, size, stride, size // 2, groups=groups, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(outputs), *([nn.LeakyReLU(_SLOPE)] if act else []))
 
 
 class SeparableConv(nn.Sequential):
-    """A 3 x 3 convolution of each channel alone, then one of each pixel, batch norm, and leaky ReLU."""
+    """A depthwise 3 x 3 convolution, a pointwise one, batch norm, and leaky ReLU."""
 
     def __init__(self, inputs: int, outputs: int, dilation: int | tuple[int, int] = 1) -> None:
         super().__init__(
@@ -52,9 +52,9 @@ class _Block(nn.Module):
 
 
 class Encoder(nn.Module):
-    """EfficientNet of a width and depth; B5 has 1.6 and 2.2.
+    """EfficientNet scaled by `width` and `depth`; B5 has 1.6 and 2.2.
 
-    Returns features at 1/4, 1/8, 1/16 and 1/32 of the picture; `channels` are theirs.
+    Returns features at 1/4, 1/8, 1/16 and 1/32 of the picture, with numbers of channels as in `channels`.
     """
 
     def __init__(self, width: float, depth: float) -> None:
@@ -86,7 +86,7 @@ class Encoder(nn.Module):
 
 
 class TwoWayPyramid(nn.Module):
-    """Features of all scales, passed on from coarse to fine and from fine to coarse side by side, and added."""
+    """Pyramid that passes features from coarse to fine and from fine to coarse in parallel, and adds both."""
 
     def __init__(self, channels: tuple[int, ...], outputs: int) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class TwoWayPyramid(nn.Module):
         self.out = nn.ModuleList(SeparableConv(outputs, outputs) for _ in channels)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
-        """Return features of the same scales, each with what the others have seen."""
+        """Return features of the same scales, each combined with the others."""
         coarse_to_fine = [conv(x) for conv, x in zip(self.down, features, strict=True)]
         for i in range(len(features) - 2, -1, -1):
             coarse_to_fine[i] = coarse_to_fine[i] + F.interpolate(coarse_to_fine[i + 1], scale_factor=2.0)
@@ -106,7 +106,7 @@ class TwoWayPyramid(nn.Module):
 
 
 def _rounded(channels: int, width: float) -> int:
-    """Return a number of channels times the width, to a multiple of 8 that is not a tenth smaller."""
+    """Return channels times width as a multiple of 8, which is at most a tenth smaller."""
     wanted = channels * width
     found = max(8, int(wanted + 4) // 8 * 8)
     return found + 8 if found < 0.9 * wanted else found

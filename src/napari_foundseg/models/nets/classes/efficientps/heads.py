@@ -19,7 +19,7 @@ from napari_foundseg.models.nets.classes.efficientps.encoder import SeparableCon
 
 __all__ = ["InstanceHead", "SemanticHead"]
 
-#: Dilations of the prediction cell that follow the first.
+#: Dilations of the prediction cell after the first.
 _DILATIONS = ((1, 1), (6, 21), (18, 15))
 _INNER = 128
 #: Pixels of the picture in a cell of each scale, and how many cells an anchor's side has.
@@ -29,7 +29,7 @@ _RATIOS = (0.5, 1.0, 2.0)
 
 
 class _Cell(nn.Module):
-    """Dense prediction cell: wide views of the coarse scales."""
+    """Dense prediction cell: dilated convolutions with wide views of the coarse scales."""
 
     def __init__(self, inputs: int) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class _Cell(nn.Module):
 
 
 class SemanticHead(nn.Module):
-    """Scores of classes: wide views of coarse scales, plain convolutions of fine ones, corrections between."""
+    """Scores of classes: prediction cells on coarse scales, plain convolutions on fine ones, corrections between."""
 
     def __init__(self, inputs: int, classes: int) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class _BoxHead(nn.Module):
 
 
 class InstanceHead(nn.Module):
-    """Boxes, classes of things, and mask logits, 28 x 28, of the objects of a picture."""
+    """Boxes, classes of things, and 28 x 28 mask logits for the objects of a picture."""
 
     def __init__(self, inputs: int, things: int, hidden: int) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ class InstanceHead(nn.Module):
     def forward(
         self, features: list[Tensor], shape: tuple[int, int], least: float
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return boxes (x0, y0, x1, y1), numbers of things from 0, scores of `least` at least, and mask logits."""
+        """Return boxes (x0, y0, x1, y1), numbers of things from 0, scores of at least `least`, and mask logits."""
         named = OrderedDict((str(i), x) for i, x in enumerate(features))
         found = self.proposals(ImageList(features[0].new_zeros((1, 3, *shape)), [shape]), named)[0]
         seen = self.regions.box_head(self.regions.box_roi_pool(named, found, [shape]))

@@ -12,12 +12,12 @@ from napari_foundseg.models.nets.classes.efficientps.heads import InstanceHead, 
 
 __all__ = ["STRIDE", "EfficientPS", "Found"]
 
-#: Sides of pictures are multiples of it.
+#: Sides of pictures must be multiples of it.
 STRIDE = 32
 
 
 class Found(NamedTuple):
-    """What the network finds in a picture."""
+    """Output of the network for a picture."""
 
     classes: Tensor
     """Scores of the classes before a softmax, (K, M, N)."""
@@ -32,16 +32,16 @@ class Found(NamedTuple):
 
 
 class EfficientPS(nn.Module):
-    """Classes of pixels and objects of one encoder; the paper's network by default.
+    """Network for classes of pixels and for objects, with one encoder; by default the paper's.
 
     Parameters
     ----------
     classes, things : int
-        How many classes there are, and how many of them come in objects.
+        Number of classes, and number of those that come in objects.
     width, depth : float
-        Of the EfficientNet; those of B5.
+        Scales of the EfficientNet; by default those of B5.
     channels, hidden : int
-        Of the pyramid, and of the two layers that judge boxes.
+        Channels of the pyramid, and of the two layers that classify boxes.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class EfficientPS(nn.Module):
         pictures : (1, 3, M, N) Tensor of float
             A normalised picture whose sides are multiples of `STRIDE`.
         least : float
-            The score that an object has at least.
+            Least score of an object.
 
         Returns
         -------

@@ -1,1 +1,1 @@
-"""Mask2Former and MaskFormer from their authors' files: names and sizes for transformers', and missing parts."""
+"""Mask2Former and MaskFormer from their authors' files: names and sizes for transformers, and parts that it lacks."""

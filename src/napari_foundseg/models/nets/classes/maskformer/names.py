@@ -1,4 +1,4 @@
-"""Tensors of Mask2Former's and MaskFormer's own files by the names of transformers.
+"""Tensors of Mask2Former's and MaskFormer's own files under the names of transformers.
 
 The authors' names are detectron2's. Where their networks have one tensor for queries, keys and values, transformers has
 three.
@@ -89,7 +89,7 @@ _MASKFORMER = {
         for i in range(3) for old, new in (("adapter", "proj"), ("layer", "block"))
         for norm, place in (("", 0), (".norm", 1))
     },
-    # Of files whose coarsest map is encoded ("6 Enc"), which transformers lacks: `parts.Encoded`.
+    # For files whose coarsest map is encoded ("6 Enc"). transformers lacks that; see `parts.Encoded`.
     f"{_HEAD}input_proj": f"{_PIXELS}.encoder.projection",
     **{
         f"{_HEAD}transformer.encoder.layers.#.{old}": f"{_PIXELS}.encoder.blocks.#.{new}"
@@ -114,24 +114,24 @@ _MASKFORMER = {
     f"{_PREDICTOR}class_embed": "class_predictor",
 }  # fmt: skip
 _MASK2FORMER_ONLY = f"{_PREDICTOR}transformer_cross_attention_layers.0.norm.weight"
-#: What is of the training, or is in the configuration.
+#: Tensors that only serve training, or that are in the configuration.
 _LEFT_OUT = re.compile(r"pixel_(mean|std)$|criterion\.|.*\.num_batches_tracked$")
 _ENDING = re.compile(r"(.+?)(?:([._])(weight|bias|running_mean|running_var))?")
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)|(?<=\.conv)\d|(?<=\.res)\d|(?<=^backbone\.norm)\d")
 
 
 def is_mask2former(names: Mapping[str, object]) -> bool:
-    """Tell Mask2Former from MaskFormer."""
+    """Return whether tensors are Mask2Former's, not MaskFormer's."""
     return _MASK2FORMER_ONLY in names
 
 
 def has_deep_stem(names: Mapping[str, object]) -> bool:
-    """Tell whether a ResNet begins with three convolutions."""
+    """Return whether a ResNet begins with three convolutions."""
     return "backbone.stem.conv2.weight" in names
 
 
 def without_old_names(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """Return tensors by the authors' names of today; those of their first files were shorter, or others."""
+    """Return tensors under the authors' current names; their first files had shorter or other names."""
     renamed = {}
     for name, value in tensors.items():
         place, head, rest = name.partition("sem_seg_head.")
@@ -141,15 +141,18 @@ def without_old_names(tensors: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def has_encoder(names: Mapping[str, object]) -> bool:
-    """Tell whether MaskFormer's pixel decoder encodes the coarsest map."""
+    """Return whether MaskFormer's pixel decoder encodes the coarsest map."""
     return f"{_HEAD}input_proj.weight" in names
 
 
 def by_new_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors for transformers' network; KeyError names one that has no place there."""
+    """Return the tensors under the names of transformers' network.
+
+    Raises KeyError, which names a tensor, if the network has no place for it.
+    """
     mask2former = is_mask2former(tensors)
     backbone = f"{_PIXELS}.encoder{'.backbone' if has_encoder(tensors) else ''}"
-    # MaskFormer's Swin lies inside a module.
+    # MaskFormer's Swin is inside another module.
     swin = f"{backbone}.{'' if mask2former else 'model.'}"
     known = {
         **(_MASK2FORMER if mask2former else _MASKFORMER),
@@ -179,7 +182,7 @@ def by_new_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             if ending == "running_var":
                 found[f"{new}.num_batches_tracked"] = torch.zeros((), dtype=torch.long)
     if "backbone.norm3.weight" in tensors and not mask2former:
-        # Of the whole Swin, which is not run to its end.
+        # The last norm of the Swin, which must have weights although its result is not used.
         found |= {f"{swin}layernorm.{part}": tensors[f"backbone.norm3.{part}"] for part in ("weight", "bias")}
     classes = tensors[f"{_PREDICTOR}class_embed.bias"]
     return {**found, "criterion.empty_weight": torch.ones_like(classes)}

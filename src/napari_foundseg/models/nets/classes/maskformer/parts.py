@@ -18,7 +18,7 @@ from transformers.models.resnet.modeling_resnet import ResNetConvLayer
 
 __all__ = ["ENCODING", "STEM", "MaskFormerWithParts"]
 
-#: Attributes of a configuration: channels of the stem's convolutions, and widths of the encoder's layers inside.
+#: Attributes of a configuration: channels of the stem's convolutions, and inner widths of the encoder's layers.
 STEM, ENCODING = "stem_channels", "encoding_widths"
 _HEADS = 8
 #: Dilations of the last stage's blocks in networks with such a stem.
@@ -26,7 +26,7 @@ _DILATIONS = (1, 2, 4)
 
 
 class MaskFormerWithParts(MaskFormerForInstanceSegmentation):
-    """MaskFormer with the parts that its configuration names by `STEM` and `ENCODING`."""
+    """MaskFormer with the additional parts that its configuration describes in `STEM` and `ENCODING`."""
 
     def __init__(self, config: MaskFormerConfig) -> None:
         super().__init__(config)
@@ -96,7 +96,7 @@ def _places(rows: int, columns: int, width: int) -> Tensor:
 
 
 def _deepen(backbone: Any, channels: list[int]) -> None:
-    """Give a ResNet of transformers three convolutions for its first, and the dilations that go with them."""
+    """Replace the first convolution of a ResNet of transformers by three, and set the dilations that go with them."""
     inputs = [3, *channels[:-1]]
     backbone.embedder.embedder = nn.Sequential(
         *(

@@ -14,9 +14,9 @@ from napari_foundseg.models.nets.classes.maskformer.parts import ENCODING, STEM,
 __all__ = ["config_of", "kind_of"]
 
 Shapes = Mapping[str, tuple[int, ...]]
-#: Heads of attention where shapes do not tell them: in all published files.
+#: Heads of attention in all published files, where shapes do not show them.
 _HEADS = 8
-#: Numbers of one head of deformable attention: 4 points on a level, 2 each.
+#: Offsets of one head of deformable attention on a level: 4 points with 2 numbers each.
 _OFFSETS = 8
 _STAGES: dict[str, Any] = {"out_features": ["stage1", "stage2", "stage3", "stage4"]}
 _HEAD = "sem_seg_head.pixel_decoder"
@@ -24,14 +24,17 @@ _PREDICTOR = "sem_seg_head.predictor"
 
 
 def kind_of(shapes: Shapes) -> str | type[Any]:
-    """Return the class of transformers, by its name, or a class of ours where it lacks parts."""
+    """Return the name of a class of transformers, or a class of ours if transformers lacks parts of the network."""
     if is_mask2former(shapes):
         return "Mask2FormerForUniversalSegmentation"
     return MaskFormerWithParts if has_deep_stem(shapes) or has_encoder(shapes) else "MaskFormerForInstanceSegmentation"
 
 
 def config_of(shapes: Shapes) -> PretrainedConfig:
-    """Return the configuration of a network; KeyError, IndexError or ValueError if tensors are missing or odd."""
+    """Return the configuration of a network.
+
+    Raises KeyError, IndexError or ValueError if tensors are missing or have unexpected shapes.
+    """
     backbone = _swin(shapes) if "backbone.patch_embed.proj.weight" in shapes else _resnet(shapes)
     classes = shapes[f"{_PREDICTOR}.class_embed.weight"][0] - 1
     queries, width = shapes[f"{_PREDICTOR}.query_embed.weight"]
@@ -54,7 +57,7 @@ def _mask2former(shapes: Shapes, backbone: PretrainedConfig) -> Mask2FormerConfi
         num_attention_heads=offsets // (levels * _OFFSETS),
         encoder_layers=_count(shapes, f"{_HEAD}.transformer.encoder.layers"),
         encoder_feedforward_dim=shapes[f"{_HEAD}.transformer.encoder.layers.0.linear1.weight"][0],
-        # One more than there are layers: the queries themselves are decoded too.
+        # One more than the number of layers, because the queries themselves are decoded too.
         decoder_layers=_count(shapes, f"{_PREDICTOR}.transformer_ffn_layers") + 1,
         dim_feedforward=shapes[f"{_PREDICTOR}.transformer_ffn_layers.0.linear1.weight"][0],
         enforce_input_projection=f"{_PREDICTOR}.input_proj.0.weight" in shapes,

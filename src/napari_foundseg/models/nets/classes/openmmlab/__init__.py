@@ -1,1 +1,1 @@
-"""Networks in the layout of OpenMMLab's mmsegmentation: backbones, necks and heads, made of the shapes of tensors."""
+"""Networks in the layout of OpenMMLab's mmsegmentation: backbones, necks and heads, built from shapes of tensors."""

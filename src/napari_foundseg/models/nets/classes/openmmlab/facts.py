@@ -1,4 +1,4 @@
-"""What the tensors of a network do not say: strides, dilations and the like, and what published networks have."""
+"""Settings of a network that its tensors do not show, such as strides and dilations, with common defaults."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Facts"]
 
 @dataclass(frozen=True)
 class Facts:
-    """What the configuration of a network says; the defaults are those of most published ones."""
+    """Settings from the configuration of a network; the defaults are those of most published networks."""
 
     strides: tuple[int, ...] = (1, 2, 2, 2)
     """Of the stages of a ResNet."""

@@ -23,7 +23,7 @@ class FpnNeck(nn.Module):
         self.fpn_convs = _numbered(shapes, "fpn_convs", active=False)
 
     def forward(self, maps: Maps) -> Maps:
-        """Return features."""
+        """Return features of the same sizes, finest first."""
         maps = [conv(x) for conv, x in zip(self.lateral_convs, maps, strict=True)]
         for i in range(len(maps) - 1, 0, -1):
             maps[i - 1] = maps[i - 1] + F.interpolate(maps[i], maps[i - 1].shape[-2:], mode="nearest")
@@ -59,7 +59,7 @@ class _Aggregation(nn.Module):
 
 
 class _Head(nn.Module):
-    """Base class: `features` of a derived class are classified pixel by pixel."""
+    """Base class, which classifies the `features` of a subclass pixel by pixel."""
 
     def __init__(self, shapes: Shapes, facts: Facts) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class _Head(nn.Module):
         raise NotImplementedError
 
     def forward(self, maps: Maps) -> torch.Tensor:
-        """Return scores."""
+        """Return the scores of classes."""
         found: torch.Tensor = self.conv_seg(self.features(maps))
         return found
 
@@ -97,7 +97,7 @@ class _Fcn(_Head):
 
 
 class _Pyramid(_Head):
-    """Base class: pooling of the coarsest features in several sizes (PSPNet, UPerNet)."""
+    """PSPNet's head, and base class of UPerNet's: pooling of the coarsest features in several sizes."""
 
     def __init__(self, shapes: Shapes, facts: Facts) -> None:
         super().__init__(shapes, facts)
@@ -243,7 +243,7 @@ class _Enlarged(nn.Module):
         return resized(x, (x.shape[-2] * self.scale, x.shape[-1] * self.scale), corners=self.corners)
 
 
-#: By names: title, class, and tensors that only it has; the first that has all of its own is taken.
+#: Title, class and characteristic tensors of each head by name. The first head with all its tensors is taken.
 HEADS: dict[str, tuple[str, type[_Head], tuple[str, ...]]] = {
     "upernet": ("UPerNet", _UPer, ("psp_modules", "fpn_bottleneck")),
     "pspnet": ("PSPNet", _Pyramid, ("psp_modules", "bottleneck")),
@@ -258,7 +258,7 @@ HEADS: dict[str, tuple[str, type[_Head], tuple[str, ...]]] = {
 
 
 def head_of(shapes: Shapes) -> str:
-    """Return the name of a head by the names of its tensors; empty if it is none of these."""
+    """Return the name of a head by the names of its tensors; empty if it is not in `HEADS`."""
     parts = {name.partition(".")[0] for name in shapes}
     found = next(name for name, (_, _, marks) in HEADS.items() if parts.issuperset(marks))
     return found if found != "fcn" or parts <= {"conv_seg", "convs", "conv_cat"} else ""

@@ -1,4 +1,4 @@
-"""A backbone, perhaps a neck, and a head, in mmsegmentation's layout."""
+"""Network of a backbone, an optional neck, and a head, in mmsegmentation's layout."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from napari_foundseg.models.nets.classes.openmmlab.unet import UNet
 
 __all__ = ["EncoderDecoder", "backbone_of"]
 
-#: By names: class, and a tensor that only it has.
+#: Class of each backbone by name, and a tensor that only it has.
 _BACKBONES: dict[str, tuple[type[nn.Module], str]] = {
     "resnet": (ResNet, "layer1.0.conv1.weight"),
     "unet": (UNet, "decoder.0.upsample.interp_upsample.1.conv.weight"),
@@ -34,7 +34,7 @@ def backbone_of(shapes: Mapping[str, tuple[int, ...]]) -> str:
 
 
 class EncoderDecoder(nn.Module):
-    """A network made of the shapes of its tensors, those of training alone left out."""
+    """A network built from the shapes of its tensors, without those that only serve training."""
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], facts: Facts) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class EncoderDecoder(nn.Module):
         self.corners = facts.align_corners
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the scores of the pixels of pictures."""
+        """Return scores at the size of the pictures."""
         maps = self.backbone(x)
         maps = maps if self.neck is None else self.neck(maps)
         return resized(self.decode_head(maps), x, corners=self.corners)

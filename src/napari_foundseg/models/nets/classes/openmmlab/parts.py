@@ -1,4 +1,4 @@
-"""Parts of networks, made of the shapes of their tensors."""
+"""Parts of networks, built from the shapes of their tensors."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class Shapes(dict[str, tuple[int, ...]]):
     """Shapes of tensors by name."""
 
     def within(self, prefix: str) -> Shapes:
-        """Return those below a prefix, without it."""
+        """Return the shapes under a prefix, with names without the prefix."""
         return Shapes({k[len(prefix) + 1 :]: v for k, v in self.items() if k.startswith(f"{prefix}.")})
 
 
 class Convolution(nn.Module):
-    """A convolution, its normalisation and ReLU, as far as there are tensors of them."""
+    """A convolution, its normalisation if there are tensors of one, and a ReLU if `active`."""
 
     def __init__(
         self, shapes: Shapes, *, stride: int = 1, dilation: int = 1, separate: bool = False, active: bool = True
@@ -35,13 +35,13 @@ class Convolution(nn.Module):
         self.active = active
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return features."""
+        """Return features, (B, C, M, N)."""
         x = self.bn(self.conv(x))
         return F.relu(x) if self.active else x
 
 
 class Separable(nn.Module):
-    """A convolution of each channel, then one of each pixel."""
+    """A depthwise convolution, then a pointwise one."""
 
     def __init__(self, shapes: Shapes, *, dilation: int = 1) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class Separable(nn.Module):
         self.pointwise_conv = Convolution(shapes.within("pointwise_conv"))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return features."""
+        """Return features, (B, C, M, N)."""
         found: torch.Tensor = self.pointwise_conv(self.depthwise_conv(x))
         return found
 
@@ -61,6 +61,6 @@ def count_of(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> int:
 
 
 def resized(x: torch.Tensor, like: torch.Tensor | tuple[int, int], *, corners: bool = False) -> torch.Tensor:
-    """Return features of the size of others, interpolated."""
+    """Return features interpolated to the size of others, or to a given number of rows and columns."""
     size = like if isinstance(like, tuple) else tuple(like.shape[-2:])
     return F.interpolate(x, size, mode="bilinear", align_corners=corners)

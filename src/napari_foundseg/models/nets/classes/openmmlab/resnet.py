@@ -1,4 +1,4 @@
-"""ResNet as mmsegmentation has it: a stem of one or three convolutions, stages with strides or dilations."""
+"""ResNet as in mmsegmentation: a stem of one or three convolutions, stages with strides or dilations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["ResNet"]
 
 
 class ResNet(nn.Module):
-    """Returns the features of four stages."""
+    """ResNet that returns the features of all its stages."""
 
     def __init__(self, shapes: Shapes, facts: Facts) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class ResNet(nn.Module):
             self.add_module(f"layer{number}", _stage(shapes.within(f"layer{number}"), number - 1, facts, self.stages))
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Return the features of the stages."""
+        """Return the features of the stages, finest first."""
         x = self.stem(x) if self.deep else F.relu(self.bn1(self.conv1(x)))
         x = F.max_pool2d(x, 3, 2, 1)
         found = []
@@ -57,14 +57,14 @@ def _stage(shapes: Shapes, number: int, facts: Facts, stages: int) -> nn.Sequent
 
 
 class _Block(nn.Module):
-    """Two convolutions of 3 × 3, or one of them between two of 1 × 1, and what passes by them."""
+    """Two 3 × 3 convolutions, or one between two 1 × 1 convolutions, with a shortcut."""
 
     def __init__(self, shapes: Shapes, stride: int, dilation: int) -> None:
         super().__init__()
         self.convs = count_of(shapes, "conv")
         for i in range(1, self.convs + 1):
             out, each, side, _ = shapes[f"conv{i}.weight"]
-            # The stride is in the first convolution of 3 × 3, the dilation too.
+            # Stride and dilation are in the first 3 × 3 convolution.
             first = side == 3 and (i == 2 or (self.convs == 2 and i == 1))
             inside = shapes[f"conv{i - 1}.weight"][0] if i > 1 else each
             conv = nn.Conv2d(
@@ -84,7 +84,7 @@ class _Block(nn.Module):
             self.downsample = nn.Sequential(*pool, conv, nn.BatchNorm2d(out))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return features."""
+        """Return features, (B, C, M, N)."""
         by = self.downsample(x)
         for i in range(1, self.convs + 1):
             x = self.get_submodule(f"bn{i}")(self.get_submodule(f"conv{i}")(x))

@@ -1,4 +1,4 @@
-"""Swin transformer as mmsegmentation has it: attention in windows, every second time in shifted ones."""
+"""Swin transformer as in mmsegmentation: attention in windows, which are shifted in every second block."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["SwinTransformer"]
 
 
 class SwinTransformer(nn.Module):
-    """Returns the features of the stages that have a normalisation of their own."""
+    """Swin transformer that returns the features of the stages that have a normalisation of their own."""
 
     def __init__(self, shapes: Shapes, _facts: Facts) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class SwinTransformer(nn.Module):
             self.add_module(f"norm{i}", nn.LayerNorm(shapes[f"norm{i}.weight"][0]))
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Return features."""
+        """Return the features of these stages, finest first."""
         x = F.pad(x, (0, -x.shape[-1] % self.patch, 0, -x.shape[-2] % self.patch))
         # Channels last from here on.
         x = self.patch_embed["norm"](self.patch_embed["projection"](x).movedim(1, -1))
@@ -62,7 +62,7 @@ class _Stage(nn.Module):
         return x
 
     def merged(self, x: torch.Tensor) -> torch.Tensor:
-        """Return features of half the size: four neighbours make one place."""
+        """Return features of half the size, with four neighbours merged; unchanged if the stage does not merge."""
         if not self.merges:
             return x
         x = F.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2))
@@ -133,7 +133,7 @@ class _WindowAttention(nn.Module):
         return found
 
     def _mask(self, size: torch.Size, x: torch.Tensor) -> torch.Tensor:
-        """Return what keeps apart places that only the shift has made neighbours, (windows, 1, places, places)."""
+        """Return a bias that separates places that only the shift has made neighbours, (windows, 1, places, places)."""
         parts = (slice(0, -self.side), slice(-self.side, -self.shift), slice(-self.shift, None))
         regions = x.new_zeros((1, *size, 1))
         for i, rows in enumerate(parts):

@@ -1,4 +1,4 @@
-"""ViT (of SETR) and MiT (of SegFormer) as mmsegmentation has them."""
+"""ViT (of SETR) and MiT (of SegFormer) as in mmsegmentation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _EPS = 1e-6
 
 
 class VisionTransformer(nn.Module):
-    """Returns the features of some of its layers."""
+    """ViT that returns the features of some of its layers."""
 
     def __init__(self, shapes: Shapes, facts: Facts) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class VisionTransformer(nn.Module):
         self.class_token = facts.class_token is not False
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Return features."""
+        """Return the features of the layers in `taken`."""
         x = F.pad(x, (0, -x.shape[-1] % self.patch, 0, -x.shape[-2] % self.patch))
         x = self.patch_embed["projection"](x)
         size = x.shape[-2:]
@@ -56,7 +56,7 @@ class VisionTransformer(nn.Module):
         return found
 
     def _places(self, size: torch.Size) -> torch.Tensor:
-        """Return the embedding of places, interpolated where the picture is of another size than in training."""
+        """Return the embedding of places, interpolated if the picture has another size than in training."""
         side = math.isqrt(self.pos_embed.shape[1] - 1)
         own = self.pos_embed[:, -side * side :].transpose(1, 2).unflatten(2, (side, side))
         if size != (side, side):
@@ -82,7 +82,7 @@ class _Layer(nn.Module):
 
 
 class MixTransformer(nn.Module):
-    """Returns the features of four stages."""
+    """MiT that returns the features of its stages."""
 
     def __init__(self, shapes: Shapes, _facts: Facts) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class MixTransformer(nn.Module):
             self.layers.append(_MixStage([start, blocks, nn.LayerNorm(width, _EPS)]))
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Return features."""
+        """Return the features of the stages, finest first."""
         found = []
         for stage in self.layers:
             x = stage(x)

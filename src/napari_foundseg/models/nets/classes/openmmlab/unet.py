@@ -1,4 +1,4 @@
-"""U-Net as mmsegmentation has it: pooling on the way down, interpolation on the way up."""
+"""U-Net as in mmsegmentation: pooling on the way down, interpolation on the way up."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["UNet"]
 
 
 class UNet(nn.Module):
-    """Returns the features of the way up, the finest last."""
+    """U-Net that returns the features of the way up, the finest last."""
 
     def __init__(self, shapes: Shapes, _facts: Facts) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class UNet(nn.Module):
         self.decoder = nn.ModuleList(_Up(shapes.within(f"decoder.{i}")) for i in range(count_of(shapes, "decoder.")))
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Return features."""
+        """Return features, the coarsest first."""
         down = []
         for part in self.encoder:
             x = part(x)
