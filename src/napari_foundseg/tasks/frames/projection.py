@@ -51,6 +51,8 @@ _MARGIN = 1
 _REACH = 3
 #: How often a mask is decoded again by its own box, unless that is the same.
 _OWN_BOXES = 3
+#: Pixels by which an own box is smaller on each side: a mask is a little larger than the object, and so would its box.
+_TIGHT = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,7 +223,11 @@ def _of_own_box(found: Candidates, prompt: Prompt) -> Prompt:
     assert prompt.box is not None
     y0, x0, y1, x1 = _enlarged(tuple(round(v) for v in prompt.box), _REACH, logits.shape)  # type: ignore[arg-type]
     mask = Mask.from_array(logits[y0 : y1 + 1, x0 : x1 + 1] > 0, (y0, x0))
-    return Prompt(box=mask.box) if mask.area else prompt
+    if not mask.area:
+        return prompt
+    y0, x0, y1, x1 = mask.box
+    dy, dx = min(_TIGHT, (y1 - y0) / 4), min(_TIGHT, (x1 - x0) / 4)
+    return Prompt(box=(y0 + dy, x0 + dx, y1 - dy, x1 - dx))
 
 
 def _enlarged(box: Box, by: int, plane: tuple[int, int]) -> Box:
