@@ -1,8 +1,8 @@
 """Projection: the mask of a slice becomes the prompt of the next, for models that only take prompts.
 
-The box of the mask before is decoded in the next slice. What the model answers is corrected by the mask before: it may
-only grow by a margin, a part that does not touch the mask before is dropped, and holes are followed as objects of their
-own and cut out, since a box knows no holes.
+The box of the mask before is decoded in the next slice. The mask before then corrects the answer of the model: the new
+mask may only grow by a margin, and parts that do not touch the mask before are dropped. Holes are followed as separate
+objects and cut out, because a box cannot describe holes.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class _Shape:
 
 @dataclass(frozen=True, eq=False)
 class _Decoded:
-    """What a shape is in a window."""
+    """Result of decoding a shape in a window."""
 
     shape: _Shape
     window: Box
@@ -75,7 +75,7 @@ class _Decoded:
 
 
 class Projection:
-    """Projects masks of one slice onto another.
+    """Projection of masks of one slice onto another.
 
     Parameters
     ----------
@@ -95,9 +95,9 @@ class Projection:
         self._is_quick = model.window <= tiling.QUICK
 
     def onto(self, index: tuple[int, ...], expected: Sequence[Expected], others: Sequence[Mask] = ()) -> list[Found]:
-        """Return what objects are in a slice; empty masks where nothing is left.
+        """Return the objects in a slice, with empty masks for objects of which nothing is left.
 
-        `others`: masks of further objects, of this slice or one near by, whose pixels are less probable.
+        `others` are masks of further objects, in this slice or nearby, whose pixels are less probable.
         """
         before = [one.mask for one in expected]
         shapes = [shape for i, mask in enumerate(before) if self._is_inside(mask) for shape in _shapes_of(i, mask)]
@@ -109,7 +109,7 @@ class Projection:
             encoded = self._model.encode(rgb) if self._is_quick else embedding(self._model, rgb)
             prompts = [_prompt_of(shape, window, self._shape) for shape in group]
             found = self._model.decode(encoded, prompts, multimask=False)
-            # The box of the mask before is too large where an object narrows: its own box outlines it better.
+            # The box of the mask before is too large if an object narrows: the object's own box outlines it better.
             for _ in range(_OWN_BOXES):
                 own = [_of_own_box(one, prompt) for one, prompt in zip(found, prompts, strict=True)]
                 changed = [i for i, (a, b) in enumerate(zip(own, prompts, strict=True)) if a.box != b.box]
@@ -137,7 +137,7 @@ class Projection:
         ]
 
     def _is_inside(self, mask: Mask) -> bool:
-        """Tell whether a mask, which may have been moved, has something in the picture."""
+        """Tell whether a mask, which may have been moved, overlaps the picture."""
         y0, x0, y1, x1 = mask.box
         return bool(mask.area) and y1 >= 0 and x1 >= 0 and y0 < self._shape[0] and x0 < self._shape[1]
 
@@ -164,11 +164,11 @@ class Projection:
         window: Box,
         grey: NDArray[np.float32],
     ) -> Found:
-        """Return one mask of the outline and the holes that were decoded."""
+        """Return one mask from the decoded outline and the decoded holes."""
         before = expected.mask
         outline = next(one for one in decoded if not one.shape.is_hole)
         score = outline.score
-        # Of a window that holds the whole mask before; it may have been one of several.
+        # In the outline's window, which holds the whole mask before; holes may have been decoded in other windows.
         prior = in_window(before, window)
         bright = looks_like(expected.grey, grey)
         logits = outline.logits.copy()
@@ -179,7 +179,7 @@ class Projection:
         rivals = [in_window(other, window) for other in others]
         for rival in rivals:
             logits[rival & ~prior] -= _OTHERS
-        # Where nothing parts touching objects the model is too careful in each slice, so that masks would dwindle.
+        # Where nothing separates touching objects, the model is too careful in each slice, so that masks would shrink.
         inner = bright & ndimage.binary_erosion(prior)
         logits[inner] = np.maximum(logits[inner], 1.0)
         logits = share_pixels(logits, prior, rivals, grey, bright)
@@ -241,7 +241,7 @@ def _best(found: Candidates) -> tuple[NDArray[np.float32], float]:
 
 
 def _is_doubtful(best: tuple[NDArray[Any], float], prior: NDArray[np.bool_], before: Mask) -> bool:
-    """Tell whether a mask is unlike the one before, and less trusted: an end narrows, but stays as clear."""
+    """Tell whether a mask is unlike the one before and less trusted; at an end, objects narrow but stay as clear."""
     logits, score = best
     return score < _LESS * min(before.predicted_iou, _USUAL) and _alike(logits > 0, prior) < _ALIKE
 
@@ -263,7 +263,7 @@ def _hole_seen(
     grey: NDArray[np.float32],
     prior: NDArray[np.bool_],
 ) -> NDArray[np.bool_] | None:
-    """Return a hole in the outline's window: as it is decoded, else as it was where it still differs from the wall."""
+    """Return a hole in the outline's window: as decoded, or as before if it still differs from the wall, or None."""
     solid = ndimage.binary_fill_holes(before.crop) & ~before.crop
     y, x = before.box[:2]
     old = np.zeros_like(solid)
