@@ -220,7 +220,7 @@ def test_a_list_of_models_in_a_pipe_has_one_line_a_model() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
     found = subprocess.run(called, capture_output=True, text=True, check=True, env=environment).stdout
     (tiny,) = (line for line in found.splitlines() if line.startswith("foundseg-tiny"))
-    assert all(cell in tiny for cell in ("automatic, prompt", "built in", "CC0-1.0"))
+    assert all(cell in tiny for cell in ("automatic, prompt", "built in", "CC-BY-4.0"))
 
 
 @pytest.mark.parametrize(

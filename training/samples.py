@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent
 WINDOW = 256
 K = 1.5
 KIND_SHARES = {
-    "fluorescence": 0.40, "histology": 0.22, "brightfield": 0.06, "phase contrast": 0.12, "axons": 0.06,
+    "fluorescence": 0.52, "histology": 0.22, "brightfield": 0.06, "phase contrast": 0.12, "axons": 0.06,
     "superalloy": 0.05, "powder": 0.02, "melt pools": 0.03, "ultrasound": 0.04,
 }  # fmt: skip
 Float = NDArray[np.float32]

@@ -56,16 +56,18 @@ def sizes(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_a_batch_has_one_diameter_that_its_report_tells(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, diameter in enumerate((200, 225, 175, 212)):
+        tifffile.imwrite(folder / "images" / f"{number}.tif", discs(diameter, number, side=640))
     tifffile.imwrite(folder / "images" / "9.tif", discs(18, 9))
     report = Runner(recipe(), folder).run()
     assert report.complete
     assert len({item.diameter for item in report.items}) == 1
-    assert 65 < (report.items[0].diameter or 0) < 95
+    assert 160 < (report.items[0].diameter or 0) < 240
     assert len({size["scale"] for size in sizes(folder)}) == 1
     assert report.diameters() == read_report(folder / "results").size  # type: ignore[union-attr]
     assert "One diameter for all images" in report.diameters()
     assert "2.tif" in report.diameters()
-    # Its objects are four times smaller than those of the others.
+    # Its objects are ten times smaller than those of the others.
     assert "smaller than those of the sample" in report.items[4].reason
     assert "each image" in report.items[4].reason
     assert not any(item.reason for item in report.items[:4])

@@ -28,7 +28,7 @@ def add_row(name: str, replaced: dict[str, str]) -> catalog.CatalogRow:
 
 def test_an_imported_built_in_model_still_does_its_tasks(picture: np.ndarray) -> None:
     path = weights(catalog.row("foundseg-tiny"))
-    row = add_row("my-model", {"file": f"file = {str(path)!r}"})
+    row = add_row("my-model", {"file": f"file = {str(path)!r}", "sha256": f'sha256 = "{hash_of(path)}"'})
     assert tasks_for(row) == ("automatic", "prompt", "find_similar", "propagate", "panoptic", "cluster")
     assert row.name in [other.name for other in models_for("panoptic")]
     found = fs.panoptic(picture, model=row.name, method="nuclei")

@@ -23,7 +23,7 @@ ROW = row("foundseg-tiny")
 
 
 def test_the_wheel_stays_small() -> None:
-    assert store.weights(ROW).stat().st_size < 12e6
+    assert store.weights(ROW).stat().st_size < 20e6
     assert ROW.size_mb == pytest.approx(store.weights(ROW).stat().st_size / 1e6, abs=0.1)
 
 

@@ -200,7 +200,8 @@ def test_what_is_more_like_a_negative_is_left_out() -> None:
     both = fs.find_similar(image, like, threshold=0.05)
     assert {1, 2, 3, 4} <= set(matched(both.labels, truth))
     found = fs.find_similar(image, like, negatives=unlike, threshold=0.05)
-    assert matched(found.labels, truth) == [1, 2, 3, 4]
+    assert {1, 2, 3, 4} <= set(matched(found.labels, truth))
+    assert 5 not in matched(found.labels, truth)
     assert np.array_equal(fs.replay(found.provenance, image).labels, found.labels)
     assert len(found.provenance["inputs"]["negatives"]) == 1
 

@@ -34,7 +34,7 @@ def _picture(radius: float) -> NDArray[np.uint8]:
 @pytest.mark.parametrize("method", list(MODELS))
 def test_objects_are_found_and_none_gives_a_reason(method: str, tile: bool, objects: bool) -> None:
     picture = _picture(20) if objects else np.full((300, 300), 9, np.uint8)
-    more: dict[str, Any] = {"points_per_side": 8} if method == "grid" else {}
+    more: dict[str, Any] = {"points_per_side": 16} if method == "grid" else {}
     found = fs.automatic(picture, model=MODELS[method](), method=method, tile=tile, **more)
     assert found.labels.shape == picture.shape
     if objects:

@@ -9,6 +9,7 @@ from scenes import plain
 from scenes.adherent import draw_adherent
 from scenes.blood import draw_blood
 from scenes.endoscopy import draw_lesions, draw_polyps
+from scenes.even import draw_even
 from scenes.membranes import draw_axons, draw_epithelium, draw_neurites
 from scenes.microbes import draw_bacteria, draw_yeast
 from scenes.organs import draw_bent, draw_head, draw_lungs, draw_slice, draw_vessels
@@ -31,6 +32,7 @@ class Kind(NamedTuple):
 #: The first is the frozen generator of commit c8018b5, which a benchmark draws with.
 KINDS = {
     "plain": Kind(plain.draw, 0.2),
+    "even": Kind(draw_even, 0.18),
     "adherent": Kind(draw_adherent, 0.14),
     "tissue": Kind(draw_tissue, 0.12),
     # Cells or mitochondria are labelled, never both.

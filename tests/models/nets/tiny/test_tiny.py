@@ -87,7 +87,7 @@ def test_a_wrong_file_names_what_is_wrong(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     tensors = load_file(weights(row("foundseg-tiny")))
     first, second = list(tensors)[:2]
-    metadata = {"format": "foundseg-tiny", "version": "2"}
+    metadata = {"format": "foundseg-tiny", "version": "3"}
     save_file({k: v for k, v in tensors.items() if k != first}, path, metadata)
     with pytest.raises(ValueError, match=first):
         load_foundseg_tiny(path)
