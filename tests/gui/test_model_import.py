@@ -42,9 +42,9 @@ def _no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def tiny(tmp_path: Path) -> Path:
     """A file of the built-in model's network."""
     path = tmp_path / "mine.safetensors"
-    save_file(
-        load_file(store.weights(row("foundseg-tiny"))), path, metadata={"format": "foundseg-tiny", "version": "3"}
-    )
+    # Other bytes than the built-in file's, which would be taken for it.
+    metadata = {"format": "foundseg-tiny", "version": "3", "of": "another"}
+    save_file(load_file(store.weights(row("foundseg-tiny"))), path, metadata=metadata)
     return path
 
 

@@ -353,7 +353,7 @@ def _remember_table(table: Path) -> None:
 
 
 def _check_table(table: Path, labels: Path, *, replace: bool) -> None:
-    """Raise `OutputError` if a file is no table of labels, or has changes that are in no layer."""
+    """Raise `OutputError` if a file is not a table of labels, or has changes that no layer has."""
     if not _is_table(table):
         raise OutputError(
             f"{str(table)!r} is not a table of labels and would be replaced by that of {labels.name!r}: rename it, or "

@@ -121,7 +121,7 @@ def refuse_kept(path: str | Path, *, overwrite: bool) -> None:
 
 
 def check_place(path: str | Path) -> None:
-    """Raise `OutputError` if no file of this name can be made. A missing folder is no error, since it would be made."""
+    """Raise `OutputError` if a file with this name cannot be made. A missing folder is allowed: it would be made."""
     path = Path(path).absolute()
     with named_errors(path):
         with suppress(FileNotFoundError, NotADirectoryError):
