@@ -181,8 +181,9 @@ def test_the_glossary_is_short_and_sorted() -> None:
 
 
 #: Words in italics that are napari's, or that are not controls.
-NOT_OURS = {"File", "Open Sample", "Plugins", "Preferences", "Save Selected Layers", "FoundSeg", "Nature Methods"}
-NOT_OURS |= {"JOM", "Scientific Reports", "SoftwareX"}
+NOT_OURS = {"File", "Open Sample", "Plugins", "Preferences", "Save Selected Layers", "FoundSeg"}
+#: Journals.
+NOT_OURS |= {"JOM", "Nature Methods", "Scientific Reports", "SoftwareX"}
 
 
 def visible_words() -> Iterator[str]:
