@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 from napari_foundseg.core.errors import BadImageError, Cancelled
@@ -51,6 +52,12 @@ def torch_threads(value: Any, context: StageContext) -> Any:
     import torch
 
     return value | {"torch": torch.get_num_threads()}
+
+
+def log_after_torch(value: Any, context: StageContext) -> Any:
+    import torch  # noqa: F401 - its libraries write to the process's error stream
+
+    return value | {"log": Path("/proc/self/fd/2").read_text()}
 
 
 STAGES = (read, compute, write)

@@ -24,6 +24,7 @@ from napari_foundseg.cli.models import models_app
 from napari_foundseg.cli.terminal import console, make_progress, printable, show_error, show_line
 from napari_foundseg.cli.tracks import track
 from napari_foundseg.core.errors import FoundsegError
+from napari_foundseg.engine.waiting_threads import shorten_busy_waiting
 
 if TYPE_CHECKING:
     from napari_foundseg.batch.item_stages import ItemOutcome
@@ -70,6 +71,7 @@ def main() -> None:
     """Run the command line. A named error becomes one line and exit code 1."""
     # pydantic searches all installed packages for its plugins; none is of use here.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
+    shorten_busy_waiting()
     try:
         app(default_map=_NO_HELP | {"models": _NO_HELP | {"list": _NO_HELP}})
     except FoundsegError as error:

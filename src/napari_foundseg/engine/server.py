@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_foundseg.engine.certificates import make_certificates
+from napari_foundseg.engine.waiting_threads import shorten_busy_waiting
 
 if TYPE_CHECKING:
     from distributed.security import Security
@@ -66,6 +67,7 @@ def main() -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         _offer_to_the_oom_killer()
         _compute_when_the_window_rests()
+        shorten_busy_waiting()
         threading.Thread(target=_end_with_stdin, args=(folder,), daemon=True).start()
         threading.Thread(target=_end_with_parent, args=(parent, folder), daemon=True).start()
         asyncio.run(_serve(folder, answer))
