@@ -64,9 +64,9 @@ class StepSize(Declared):
     """The size of the objects of one step."""
 
     scale: float
-    """By how much the images are resized."""
+    """Factor by which the images are resized."""
     diameter: float | None
-    """Median of the objects of the sample, in pixels; null where there are none."""
+    """Median diameter of the sample's objects in pixels; null if there are none."""
 
 
 class KeptSizes(Declared):
@@ -77,9 +77,9 @@ class KeptSizes(Declared):
     tried: tuple[str, ...]
     """Names of the items of the sample."""
     images: dict[str, str]
-    """Hashes of those that were used."""
+    """Hashes of the images that were used."""
     steps: dict[int, StepSize]
-    """By number of the step."""
+    """The size of each step, by the step's number."""
 
     def in_words(self) -> str:
         """Return a sentence with the diameters and the images of the sample; empty if no objects were found."""

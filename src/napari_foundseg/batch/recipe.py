@@ -51,28 +51,28 @@ class Sources(Declared):
     """The images, and how they are read."""
 
     paths: tuple[str, ...] = Field(min_length=1)
-    """Images, folders of images, patterns such as more/*.tif, or text files (.txt) with a name a line; relative to
+    """Images, folders of images, patterns such as more/*.tif, or text files (.txt) with one name per line; relative to
     the recipe's folder."""
     recursive: bool = False
     """Whether to search subfolders."""
     axes: str | None = None
-    """A letter of QTCZYX for every axis; null: what each file says."""
+    """One letter of QTCZYX for each axis; null: as each file says."""
     channels: int | str | tuple[int | str, ...] | None = None
-    """The one to three channels to look at, by number from 0 or by the file's name for them; null: RGB, else the
-    first. An image without channels is its own channel 0."""
+    """The one to three channels to use, by number from 0 or by name; null: RGB, else the first. An image without
+    channels is its own channel 0."""
     colour: Literal["automatic", "RGB"] = "automatic"
-    """What RGB images are to be where channels is null. Automatic: where the model expects grey pictures, one colour or
-    dyes on black are found in each image, and one channel is used as a grey picture. RGB: all three colours."""
+    """How RGB images are used if channels is null. Automatic: if the model expects grey pictures, images of one colour
+    or of dyes on black are recognised, and one channel is used as a grey picture. RGB: all three colours."""
     normalisation: Normalisation = Field(default_factory=lambda: Percentile(outliers="kept"))
-    """How grey values become what a model sees."""
+    """How grey values are converted for the model."""
     slab: Slab | None = None
-    """Neighbouring slices of which models see a projection, such as {"mode": "max", "margins": {"Z": [2, 2]}}; null:
-    each slice alone."""
+    """Models see a projection of neighbouring slices, such as {"mode": "max", "margins": {"Z": [2, 2]}}; null: each
+    slice alone."""
     stacks: Literal["whole", "slices"] = "whole"
-    """Whether a stack is one item, or each slice along T or Z one of its own."""
+    """Whether a stack is one item, or each slice along T or Z is an item."""
     inside: Literal["all", "first"] = "all"
-    """Which images of a file that holds several, such as the positions of an OME-TIFF: all that are of the largest's
-    kind, each an item of its own, or the first in the file."""
+    """Which images of a file that holds several, such as the positions of an OME-TIFF: all of the same kind as the
+    largest, each as an item, or only the first in the file."""
 
     @property
     def measures_colour(self) -> bool:
@@ -86,9 +86,9 @@ class ModelOf(Declared):
     name: str
     """Name in the catalogue."""
     revision: str | None = None
-    """Version of the weights; null: the one that is here."""
+    """Version of the weights; null: the installed version."""
     sha256: str | None = None
-    """Hash of the weights; null: the ones that are here."""
+    """Hash of the weights; null: the installed weights."""
 
     def check(self) -> str:
         """Return the sha256 of the installed model; raise a CheckpointError if it is not the recipe's."""
@@ -108,16 +108,17 @@ class Step(Declared):
     task: str
     """Name of the task, such as automatic."""
     method: str | None = None
-    """One of the task's methods; null: the first that the model can do."""
+    """One of the task's methods; null: the first that the model supports."""
     model: ModelOf
     """The model."""
     settings: dict[str, JsonValue] = Field(default_factory=dict)
     """Settings of the method; those left out have the method's defaults, whatever the model's own are; link is none,
     link_rule best match and, in a file, find_diameter second look."""
     inputs: dict[str, JsonValue] = Field(default_factory=dict)
-    """Prompts, labels or words, where the task needs them."""
+    """Prompts, labels or words, if the task needs them."""
     rule: Overlap = "keep others"
-    """After the first step: whether objects fill what is free (keep others) or win (overwrite)."""
+    """After the first step: whether objects fill free pixels only (keep others) or replace earlier objects
+    (overwrite)."""
 
     @model_validator(mode="after")
     def _checked(self) -> Self:
@@ -177,15 +178,15 @@ class Outputs(Declared):
     """The files of a result, and their folder."""
 
     folder: str = "results"
-    """Folder of the results, relative to the recipe's."""
+    """Folder of the results, relative to the recipe's folder."""
     labels: Annotated[str, AfterValidator(_label_ending)] = Field(
         DEFAULT_LABEL_ENDING, json_schema_extra=lambda schema: schema.update(enum=list(label_endings()))
     )
     """Format of the labels files."""
     table: bool = True
-    """Whether a table of the objects is written beside each labels file."""
+    """Whether a table of the objects is written next to each labels file."""
     measure: bool = False
-    """Whether the table has the measurements of Objects, too: size in the image's unit, shape, intensities."""
+    """Whether the table also has the measurements of Objects: size in the image's unit, shape, intensities."""
 
     @model_validator(mode="after")
     def _measured_in_a_table(self) -> Self:
@@ -198,13 +199,13 @@ class Recipe(Declared):
     """The steps, and the images to run them on."""
 
     format: Literal["foundseg-recipe 1"] = _FORMAT
-    """What this file is."""
+    """Format of this file."""
     inputs: Sources
-    """Which images."""
+    """The images."""
     steps: tuple[Step, ...] = Field(min_length=1)
-    """Which tasks, one after the other."""
+    """The tasks, in the order in which they run."""
     outputs: Outputs = Field(default_factory=Outputs)
-    """What is written."""
+    """The files to write."""
 
     @model_validator(mode="after")
     def _begun(self) -> Self:

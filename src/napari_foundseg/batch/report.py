@@ -26,54 +26,54 @@ class ReportedItem(Declared):
     name: str
     """The path of the file relative to the recipe's folder, and the slice."""
     stem: str
-    """The names of its results begin with it."""
+    """Start of the names of its results."""
     state: _Ended
-    """Already done: by an earlier run, or by another at the same time. Kept: the user edited the labels. Not done: the
-    run ended before."""
+    """Already done: by an earlier run, or by another run at the same time. Kept: the user edited the labels. Not done:
+    the run ended before."""
     objects: int | None
-    """Number of objects, where there is a result."""
+    """Number of objects, if there is a result."""
     seconds: float
-    """Spent on it in this run."""
+    """Time spent on it in this run."""
     reason: str
-    """Why it was kept or failed, or what is to be looked at: odd grey values, or why nothing was found."""
+    """Why it was kept or failed, or what to check: unusual grey values, or why nothing was found."""
     error: str
-    """Type of the error, of an item that failed."""
+    """Type of the error of an item that failed."""
     channel: str = ""
-    """Which of several channels of the image were used, such as channel 1 of 3 (DAPI)."""
+    """The channels that were used if the image has several, such as channel 1 of 3 (DAPI)."""
     counted: str = ""
-    """The number of objects in words, such as 22 objects in 8 slices, linked."""
+    """Number of objects in words, such as 22 objects in 8 slices, linked."""
     diameter: float | None = None
-    """Diameter of the objects in pixels, where it was found or given."""
+    """Diameter of the objects in pixels, if it was found or given."""
 
 
 class Report(Declared):
     """The report of one run of a batch."""
 
     format: Literal["foundseg-report 1"] = "foundseg-report 1"
-    """What this file is."""
+    """Format of this file."""
     recipe: str
     """The recipe's digest."""
     folder: str
-    """Where the results are."""
+    """Folder of the results."""
     started: str
     """Date and time in UTC."""
     seconds: float
     """How long the run took."""
     workers: int
-    """How many workers at most."""
+    """Maximum number of workers."""
     threads: int
-    """How many threads each computed with; 0: as many as the workers of a scheduler were started with."""
+    """Number of threads of each worker; 0: as the workers of a scheduler were started."""
     engine: str = ""
     """Address of the scheduler that ran it; empty for processes on this computer."""
     versions: dict[str, str]
-    """Of Python and the packages that make results."""
+    """Versions of Python and of the packages that make results."""
     stopped: str
-    """Why the run ended before all items had; empty where they all have."""
+    """Why the run ended before all items were processed; empty if all were."""
     size: str = ""
-    """The diameter that the objects of all images have, and on which images it was found; empty where each image is
-    looked at for itself."""
+    """The common diameter of the objects of all images, and the images on which it was found; empty if it is found for
+    each image."""
     items: tuple[ReportedItem, ...]
-    """In the order of the batch."""
+    """The items, in the order of the batch."""
 
     def count(self, *states: str) -> int:
         """Return the number of items whose state is one of `states`."""

@@ -20,26 +20,26 @@ class SourceFile(Declared):
     """The image of a result."""
 
     name: str
-    """Relative to the recipe's folder."""
+    """Path relative to the recipe's folder."""
     sha256: str
     """Hash of the file."""
     index: tuple[int, ...] | None
     """The slice; null for the whole file."""
     axes: str | None
-    """The axes that were given to the run; null: those of the file."""
+    """Axes that were given to the run; null: the file's own axes."""
     slab: Slab | None = None
-    """Of a slice that was seen with its neighbours: which; null: alone."""
+    """The slab of which this slice was the middle; null: the slice alone."""
     inside: str = ""
-    """Which image of a file that holds several, such as 1; empty: the first, or the only one."""
+    """The image in a file that holds several, such as 1; empty: the first or only one."""
 
 
 class Sidecar(Declared):
     """The record of a result."""
 
     format: Literal["foundseg-result 1"] = "foundseg-result 1"
-    """What this file is."""
+    """Format of this file."""
     state: Literal["writing", "done"]
-    """Writing: the files may be the old ones, the new ones, or some of each."""
+    """While writing, the files may be old, new, or some of each."""
     input: SourceFile
     """The image."""
     recipe: str
@@ -49,15 +49,15 @@ class Sidecar(Declared):
     outputs: dict[str, str]
     """sha256 of each file of the result."""
     previous: dict[str, str]
-    """sha256 of files that earlier runs made and that may still be there."""
+    """sha256 of files that earlier runs wrote and that may still exist."""
     objects: int
     """Number of objects."""
     steps: tuple[dict[str, JsonValue], ...] = Field(min_length=1)
     """Provenance of each step, as `tasks.provenance.record` makes it."""
     times: dict[str, float]
-    """Seconds spent on each part."""
+    """Time in seconds spent on each part."""
     reason: str = ""
-    """Why the result is to be looked at, such as images in the file that are left out; empty where nothing is odd."""
+    """What to check in the result, such as images of the file that are left out; empty if there is nothing."""
 
     def is_ours(self, name: str, digest: str) -> bool:
         """Tell whether a file, given its name and hash, is unchanged since a run wrote it."""

@@ -41,8 +41,8 @@ class Percentile(Declared):
     low: float = Field(0.5, ge=0, le=100)
     high: float = Field(99.5, ge=0, le=100)
     outliers: Literal["kept", "left out"] = "left out"
-    """Whether a few very bright pixels, scale bars and frames of grey pictures have a say. Kept: as in records of
-    earlier versions, which lack this."""
+    """Whether a few very bright pixels, scale bars and frames of grey pictures count. Kept: they count, as in records
+    of earlier versions, which lack this field."""
 
     @model_serializer(mode="wrap")
     def _as_then(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -73,9 +73,9 @@ class CatalogRow:
     source: str = ""
     """Where the weights come from: ``hf:owner/name``, a URL, or the path that was imported."""
     beside: tuple[str, ...] = ()
-    """URLs of further published files that belong into the same folder, such as micro-sam's instance decoder."""
+    """URLs of further published files that belong in the same folder, such as micro-sam's instance decoder."""
     stands_for: str = ""
-    """Of an imported model: name of the package's row whose weights these are, and whose place it takes."""
+    """Of an imported model: name of the package's row for these weights, which it replaces."""
     sha256: str
     """Hash of the weights, as `store.hash_of` gives it, or `UNVERIFIED`."""
     size_mb: float
@@ -87,39 +87,39 @@ class CatalogRow:
     weights_licence: str
     """SPDX name."""
     gated: bool = False
-    """Whether its hub asks for consent before the download."""
+    """Whether the hub asks for consent before the download."""
     input: str
-    """What images it takes, in words."""
+    """Images that it accepts, in words."""
     good_for: str = ""
-    """What it is good for, in a plain sentence; empty if it is not known."""
+    """What it is good for, in a plain sentence; empty if unknown."""
     finds: tuple[str, ...] = ()
-    """What it is made to find, keys of `choosing.advice.FINDS`; empty: what its protocols say."""
+    """What it finds, keys of `choosing.advice.FINDS`; empty: derived from its protocols."""
     modalities: tuple[str, ...] = ()
-    """What images it was trained on, keys of `choosing.advice.MODALITIES`; empty where that is not known."""
+    """Images that it was trained on, keys of `choosing.advice.MODALITIES`; empty if unknown."""
     citation: str
-    """What to cite."""
+    """Publications to cite."""
     assumed: str = ""
-    """Of an imported model: what its weights do not say and was assumed, and how to change it."""
+    """Of an imported model: facts that its weights do not state and that were assumed, and how to change them."""
     classes: Classes = ()
-    """Names of the classes it tells apart, by number from 0, where it does; or the name of one of
-    `class_sets.CLASS_SETS`."""
+    """Names of the classes that it distinguishes, by number from 0; or the name of one of `class_sets.CLASS_SETS`."""
     options: dict[str, JsonValue] = field(default_factory=dict)
-    """What the family alone understands."""
+    """Options that only the family reads."""
     expects: Expected | None = None
     """How its network expects grey values (see `core.contrast`); None: as its family says."""
     colours: Colours | None = None
-    """What its network makes of RGB images, as `Family.colours`; None: as its family says."""
+    """How its network uses RGB images, as `Family.colours`; None: as its family says."""
     defaults: dict[str, dict[str, JsonValue]] = field(default_factory=dict)
     """Its own defaults of settings, by task and method, such as ``automatic.decoder``; others are its family's, then
     the task's."""
     calibration: tuple[float, float, float] | None = None
-    """Of an instance decoder's scores, as `core.watershed.instance_scores` takes it; None if it was not measured."""
-    boundary_half: float | None = None
-    """Of an instance decoder whose boundary distance is h / (h + d), d being the distance to the boundary in pixels: h.
-    None where it is a share of the object's depth."""
-    size_weights: tuple[float, ...] | None = None
-    """Of an instance decoder, as `tasks.windows.sizes` takes them to find the size of objects; None if they were not
+    """Calibration of an instance decoder's scores, for `core.watershed.instance_scores`; None if it was not
     measured."""
+    boundary_half: float | None = None
+    """h of an instance decoder whose boundary distance is h / (h + d), where d is the distance to the boundary in
+    pixels. None if the distance is a share of the object's depth."""
+    size_weights: tuple[float, ...] | None = None
+    """Weights with which `tasks.windows.sizes` finds the size of objects from an instance decoder; None if they were
+    not measured."""
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:

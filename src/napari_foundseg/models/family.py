@@ -24,9 +24,9 @@ class Package(NamedTuple):
     """A distribution that a family imports."""
 
     name: str
-    """As pip knows it."""
+    """Name of the package for pip."""
     minimum: str = ""
-    """Oldest version that works, such as ``5.20``; empty where the package's own dependencies ensure it."""
+    """Oldest version that works, such as ``5.20``; empty if the package's own dependencies ensure it."""
 
 
 def _none(_options: Mapping[str, Any]) -> tuple[Package, ...]:

@@ -31,15 +31,15 @@ class Preparation:
     std: tuple[float, ...] = IMAGENET_STD
     """Standard deviation of each input channel."""
     window: int = 512
-    """Longest side in pixels of what the network sees; larger pictures are shrunk to it."""
+    """Longest side in pixels of the network's input; larger pictures are shrunk to it."""
     size: tuple[int, int] | None = None
-    """Rows and columns that every picture is resized to, whatever its ratio of sides; None: as it is."""
+    """Rows and columns that every picture is resized to, regardless of its aspect ratio; None: not resized."""
     multiple: int = 1
-    """Sides are padded to multiples of it."""
+    """Sides are padded to multiples of this number."""
     least: int = 1
-    """Sides are padded to as many pixels at least."""
+    """Sides are padded to at least this many pixels."""
     of_each_picture: bool = False
-    """Whether mean and deviation are those of the picture's own channels, in place of `mean` and `std`."""
+    """Whether to use the mean and deviation of the picture's own channels instead of `mean` and `std`."""
 
 
 class PixelClasses(LoadedClasses):

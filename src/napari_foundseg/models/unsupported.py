@@ -20,19 +20,19 @@ _CELLS = "for nuclei and cells use foundseg-tiny (built in), Cellpose-SAM or mic
 
 class _Unsupported(NamedTuple):
     name: str
-    """Its authors' name."""
+    """Name that its authors use."""
     instead: str
-    """What can be used now."""
+    """Model to use instead."""
     written: str
     """Pattern of its name in names of files and models."""
     tensors: str = "(?!)"
-    """Pattern of names of tensors that only its files have; by default none."""
+    """Pattern of tensor names that only its files have; by default none."""
     kinds: tuple[str, ...] = ()
     """``model_type`` in its folders of transformers."""
     axes: int | None = None
-    """How many axes such a tensor has, where others have tensors of the same name."""
+    """Number of axes of such a tensor, if others have tensors of the same name."""
     by_name: bool = False
-    """Whether the name of a file that no family takes is enough, whatever its tensors are called."""
+    """Whether the file name alone identifies a file that no family takes, regardless of its tensors."""
 
     def has(self, name: str, shape: tuple[int, ...] | None) -> bool:
         """Return whether a tensor occurs only in files of this model."""

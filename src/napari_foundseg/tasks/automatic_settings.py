@@ -47,7 +47,7 @@ class DecoderSettings(_AutomaticSettings):
     first_speed: ClassVar[float] = 4.0
     method: Literal["decoder"] = "decoder"
     foreground_threshold: float = Field(0.7, ge=0, le=1, json_schema_extra={"step": 0.05, "live": True})
-    """Higher values make objects smaller and take less of the background for objects."""
+    """Higher values make objects smaller; lower values include more of the background."""
     centre_threshold: float = Field(0.7, ge=0, le=1, json_schema_extra={"step": 0.05, "live": True})
     """Higher values join the pieces of one object; lower values split objects that are merged."""
     boundary_threshold: float = Field(0.45, ge=0, le=1, json_schema_extra={"step": 0.05, "live": True, **_MORE})
@@ -73,21 +73,21 @@ class DecoderSettings(_AutomaticSettings):
     min_area: int = Field(20, ge=0, json_schema_extra={"unit": "pixels", "area": True, "live": True})
     """Objects smaller than this are removed: higher values remove more."""
     diameter: float | None = Field(None, gt=0, json_schema_extra={"step": 5, **_MORE})
-    """Typical diameter of the objects. The image is resized so that the model sees them at the size it knows best:
-    higher values shrink it more, which keeps large objects in one piece and loses small ones.
-    Automatic: it is found, and said in the result."""
+    """Typical diameter of the objects. The image is resized so that the model sees them at the size it handles best:
+    higher values shrink it more, which keeps large objects in one piece and loses small ones. Automatic: it is found,
+    and shown in the result."""
     diameter_unit: Literal["pixels", "µm"] = Field("pixels", title="Unit of the diameter", json_schema_extra=_MORE)
-    """Pixels, or µm where the image has a pixel size."""
+    """Pixels, or µm if the image has a pixel size."""
     find_diameter: Search = Field(
         "once", title="Automatic diameter", json_schema_extra={"absent": "second look", "steps": "new", **_MORE}
     )
-    """How the diameter is found where none is given. Once: one for all slices and for all images of a batch, from a
-    sample at its own size and shrunk to a half, a quarter and so on; objects of other sizes are still seen at theirs.
-    Each image or each slice: one for each. Second look: as in earlier versions, from the image at its own size only."""
+    """How the diameter is found if none is given. Once: one for all slices and for all images of a batch, from a sample
+    at its own size and shrunk to a half, a quarter and so on; objects of other sizes are still found at theirs. Each
+    image or each slice: one for each. Second look: as in earlier versions, from the image at its own size only."""
     found_scale: float | None = Field(None, gt=0, json_schema_extra=_FOUND)
-    """By how much the images of a batch are resized, which the batch has found on a sample. Automatic: it is found."""
+    """Factor by which the images of a batch are resized, which the batch found on a sample. Automatic: it is found."""
     found_diameter: float | None = Field(None, gt=0, json_schema_extra=_FOUND)
-    """The diameter, in pixels, of the objects of the sample."""
+    """Diameter in pixels of the sample's objects."""
     tile: bool = Field(True, title="Full resolution (tiles)", json_schema_extra=_MORE)
     """On: process a large image at full resolution in overlapping tiles and merge the objects across them. Off: shrink
     the whole image to the model's input, which is faster but loses small objects."""
@@ -104,7 +104,7 @@ class PromptsSettings(_AutomaticSettings):
     first_speed: ClassVar[float] = 8.0
     method: Literal["apg"] = Field("apg", title="Decoder's prompts (APG)")
     foreground_threshold: float = Field(0.7, ge=0, le=1, json_schema_extra={"step": 0.05})
-    """Least foreground probability of a place that is clicked on. Lower values click on more of the background."""
+    """Minimum foreground probability of a place to click on. Lower values click on more of the background."""
     centre_threshold: float = Field(0.5, ge=0, le=1, json_schema_extra={"step": 0.05})
     """Higher values give one click to pieces of one object; lower values split objects that are merged."""
     boundary_threshold: float = Field(0.45, ge=0, le=1, json_schema_extra={"step": 0.05, **_MORE})
@@ -125,19 +125,19 @@ class PromptsSettings(_AutomaticSettings):
     """Which object gets the pixels that several claim: the one with the highest confidence (best score), the smaller or
     the larger."""
     diameter: float | None = Field(None, gt=0, json_schema_extra={"step": 5, **_MORE})
-    """Typical diameter of the objects: the image is resized so that the decoder sees them at the size it knows best.
-    Automatic: it is found, and said in the result."""
+    """Typical diameter of the objects: the image is resized so that the decoder sees them at the size it handles best.
+    Automatic: it is found, and shown in the result."""
     diameter_unit: Literal["pixels", "µm"] = Field("pixels", title="Unit of the diameter", json_schema_extra=_MORE)
-    """Pixels, or µm where the image has a pixel size."""
+    """Pixels, or µm if the image has a pixel size."""
     find_diameter: Search = Field(
         "once", title="Automatic diameter", json_schema_extra={"absent": "second look", "steps": "new", **_MORE}
     )
-    """How the diameter is found where none is given: one for all slices and images of a batch, for each image or each
+    """How the diameter is found if none is given: one for all slices and images of a batch, one for each image or each
     slice, or, as in earlier versions, by a second look at the image."""
     found_scale: float | None = Field(None, gt=0, json_schema_extra=_FOUND)
-    """By how much the images of a batch are resized, which the batch has found on a sample. Automatic: it is found."""
+    """Factor by which the images of a batch are resized, which the batch found on a sample. Automatic: it is found."""
     found_diameter: float | None = Field(None, gt=0, json_schema_extra=_FOUND)
-    """The diameter, in pixels, of the objects of the sample."""
+    """Diameter in pixels of the sample's objects."""
     tile: bool = Field(True, title="Full resolution (tiles)", json_schema_extra=_MORE)
     """On: process a large image at full resolution in overlapping tiles and merge the objects across them. Off: shrink
     the whole image to the model's input, which is faster but loses small objects."""
@@ -155,8 +155,8 @@ class FlowsSettings(_AutomaticSettings):
     first_speed: ClassVar[float] = 60.0
     method: Literal["flows"] = "flows"
     flow_threshold: float = Field(0.4, ge=0, le=3, json_schema_extra={"step": 0.1, "live": True})
-    """Objects whose flows disagree more than this with their shape are removed: lower values remove more. 0 keeps all
-    objects."""
+    """Objects whose flows disagree with their shape by more than this are removed: lower values remove more. 0 keeps
+    all objects."""
     probability_threshold: float = Field(
         0.0, ge=-20, le=20, title="Cell probability threshold", json_schema_extra={"step": 0.5, "live": True}
     )
@@ -164,10 +164,10 @@ class FlowsSettings(_AutomaticSettings):
     min_area: int = Field(15, ge=0, json_schema_extra={"unit": "pixels", "area": True, "live": True})
     """Objects smaller than this are removed: higher values remove more."""
     diameter: float | None = Field(None, gt=0, json_schema_extra={"step": 5})
-    """Typical diameter of the objects: the image is resized so that it becomes 30 pixels. Automatic: the image is seen
-    as it is, which suits objects of 8 to 120 pixels."""
+    """Typical diameter of the objects: the image is resized so that it becomes 30 pixels. Automatic: the image is not
+    resized, which suits objects of 8 to 120 pixels."""
     diameter_unit: Literal["pixels", "µm"] = Field("pixels", title="Unit of the diameter", json_schema_extra=_MORE)
-    """Pixels, or µm where the image has a pixel size."""
+    """Pixels, or µm if the image has a pixel size."""
     tile: bool = Field(True, title="Full resolution (tiles)", json_schema_extra=_MORE)
     """On: process a large image at full resolution in overlapping tiles and average their maps. Off: shrink the whole
     image to the model's input, which is faster but loses small objects."""
@@ -199,7 +199,7 @@ class GridSettings(_AutomaticSettings):
     min_area: int = Field(20, ge=0, json_schema_extra={"unit": "pixels", "area": True, "live": True})
     """Objects smaller than this are removed: higher values remove more."""
     max_area: int | None = Field(None, gt=0, json_schema_extra={"unit": "pixels", "area": True, "live": True, **_MORE})
-    """Objects larger than this are removed: lower values remove more. Automatic: none are."""
+    """Objects larger than this are removed: lower values remove more. Automatic: none is removed."""
     nesting: Nesting = Field("best score", title="Overlapping objects", json_schema_extra={"live": True, **_MORE})
     """Which object gets the pixels that several claim: the one with the highest confidence (best score), the smaller or
     the larger."""

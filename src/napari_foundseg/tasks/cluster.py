@@ -47,9 +47,9 @@ class ClusterInputs(Region):
     """Slice and region to cluster, and the user's changes to the clusters."""
 
     edits: tuple[Edit, ...] = ()
-    """Merges, splits, new names and colours, hidden clusters: one after the other."""
+    """Merges, splits, new names and colours, hidden clusters, in the order in which they are applied."""
     only: tuple[int, ...] = ()
-    """Clusters that become labels; none for all that are not hidden."""
+    """Clusters that become labels; none: all that are not hidden."""
 
 
 class _Output(Settings):
@@ -60,7 +60,7 @@ class _Output(Settings):
     flip: bool = Field(False, title="Average with mirror image", json_schema_extra=_MORE)
     """On: also process the mirrored image and average both. Borders become smoother; it takes twice as long."""
     output: Literal["clusters", "objects"] = Field("clusters", title="Result", json_schema_extra=_MORE)
-    """What the label image holds: clusters, or each connected part of a cluster as an object."""
+    """Content of the label image: clusters, or each connected part of a cluster as an object."""
     min_area: int = Field(0, ge=0, json_schema_extra={"unit": "pixels", "area": True, **_MORE})
     """Connected parts smaller than this become background: higher values remove more."""
     refine_model: str = Field("", title="Refine outlines with", json_schema_extra={"elsewhere": True})
@@ -75,7 +75,7 @@ class StegoSettings(_Output):
     n_clusters: int | None = Field(None, ge=1, le=_MOST, title="Number of clusters", json_schema_extra={"beside": True})
     """More clusters tell finer differences apart. Automatic: the number that the model was saved with."""
     probe: Literal["clusters", "linear"] = Field("clusters", title="Classes", json_schema_extra=_MORE)
-    """The clusters that were found, or the classes that were learnt from painted labels (linear probe) where the model
+    """The clusters that were found, or the classes that were learnt from painted labels (linear probe), if the model
     has them."""
 
 

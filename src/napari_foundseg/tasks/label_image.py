@@ -56,8 +56,8 @@ class LabelInputs(Inputs):
     takes_labels: ClassVar[bool] = True
 
     labels: _OptionalLabelImage = None
-    """A label image of the image's shape; as JSON the name of a labels file. A step of a recipe may leave it out: it
-    then works on the objects of the steps before it."""
+    """A label image of the image's shape; as JSON the name of a labels file. A recipe step may leave it out: it then
+    uses the objects of the steps before it."""
 
     def with_labels(self, labels: NDArray[Any]) -> Self:
         """Return these inputs with the objects of the earlier steps of a recipe, unless they already have labels."""

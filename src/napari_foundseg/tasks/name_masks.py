@@ -109,8 +109,8 @@ class NameSettings(_NameSettings):
 
     method: Literal["crops"] = "crops"
     crops: Literal["1x and 1.5x", "1x", "1.5x"] = Field("1x and 1.5x", title="Crop size", json_schema_extra=_MORE)
-    """How much around each object the model sees: its bounding box, a box 1.5 times as large, or the average of
-    both."""
+    """How much of the surroundings the model sees: the object's bounding box, a box 1.5 times as large, or the average
+    of both."""
     masked: Literal["both", "masked", "as it is"] = Field("both", title="Surroundings", json_schema_extra=_MORE)
     """Pixels outside the object: hidden (masked), shown (as it is), or the average of both."""
 
@@ -123,7 +123,7 @@ class RegionSettings(_NameSettings):
     """A second model that compares the objects' crops with the same words (the ensemble of ViLD). None: the first model
     alone."""
     crops_share: float = Field(0.33, ge=0, le=1, title="Share of the crops", json_schema_extra={"step": 0.01, **_MORE})
-    """How much the second model counts: higher values follow it more."""
+    """Weight of the second model: higher values follow it more."""
 
 
 def run(

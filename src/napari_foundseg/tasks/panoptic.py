@@ -52,10 +52,10 @@ class ClassedSettings(WordSettings):
     """Settings that all methods share."""
 
     output: Output = Field("objects", title="Result", json_schema_extra={"elsewhere": True})
-    """What the label image holds: objects, classes, or both in one number (class times divisor, plus object). The
+    """Content of the label image: objects, classes, or both in one number (class times divisor, plus object). The
     window shows objects and classes."""
     divisor: int = Field(1000, ge=2, json_schema_extra={"elsewhere": True})
-    """Of panoptic ids: larger than the number of objects of any class."""
+    """Divisor of panoptic ids: larger than the number of objects of any class."""
 
 
 class NucleiSettings(DecoderSettings, ClassedSettings):
@@ -79,12 +79,11 @@ class SegmentsSettings(TiledSettings):
     threshold: float = Field(0.5, ge=0, le=1, title="Minimum confidence", json_schema_extra=_SHARE)
     """Higher values keep only segments of which the model is more certain, so fewer."""
     mask_threshold: float = Field(0.5, ge=0, le=1, title="Minimum probability", json_schema_extra=_SHARE)
-    """Higher values make segments smaller: the least probability of their pixels."""
+    """Minimum probability of a segment's pixels: higher values make segments smaller."""
     overlap_mask_area_threshold: float = Field(
         0.8, ge=0, le=1, title="Minimum visible part", json_schema_extra={**_SHARE, **_MORE}
     )
-    """A segment of which less than this fraction is left, because others cover it, is removed. Higher values remove
-    more."""
+    """A segment is removed if less than this fraction of it is not covered by others. Higher values remove more."""
 
 
 class InstancesSettings(TiledSettings):
@@ -94,7 +93,7 @@ class InstancesSettings(TiledSettings):
     threshold: float = Field(0.5, ge=0, le=1, title="Minimum confidence", json_schema_extra=_SHARE)
     """Higher values keep only objects of which the model is more certain, so fewer."""
     mask_threshold: float = Field(0.5, ge=0, le=1, title="Minimum probability", json_schema_extra=_SHARE)
-    """Higher values make objects smaller: the least probability of their pixels."""
+    """Minimum probability of an object's pixels: higher values make objects smaller."""
     overlap_mask_area_threshold: float = Field(
         0.8, ge=0, le=1, title="Minimum visible part", json_schema_extra={**_SHARE, **_MORE}
     )
@@ -110,7 +109,7 @@ class FusionSettings(TiledSettings):
     threshold: float = Field(0.5, ge=0, le=1, title="Minimum confidence", json_schema_extra=_SHARE)
     """Higher values keep only objects of which the model is more certain, so fewer."""
     mask_threshold: float = Field(0.5, ge=0, le=1, title="Minimum probability", json_schema_extra={**_SHARE, **_MORE})
-    """Higher values make objects smaller: the least probability of their pixels."""
+    """Minimum probability of an object's pixels: higher values make objects smaller."""
     overlap_threshold: float = Field(0.5, ge=0, le=1, title="Maximum covered part", json_schema_extra=_SHARE)
     """An object of which a larger fraction is covered by better ones is removed. Higher values keep more objects."""
     stuff_area: int = Field(
@@ -124,7 +123,7 @@ class CentresSettings(TiledSettings):
 
     method: Literal["centres"] = "centres"
     centre_threshold: float = Field(0.1, ge=0, le=1, json_schema_extra=_SHARE)
-    """Higher values find fewer objects: the least height of a centre in the heat map of centres."""
+    """Minimum height of a centre in the heat map of centres: higher values find fewer objects."""
     nms_kernel: int | None = Field(None, ge=1, title="Centre search window", json_schema_extra={"unit": "pixels"})
     """Higher values join objects whose centres are close: each centre is the highest point of a square of this side,
     which is odd. Automatic: as the model was published."""

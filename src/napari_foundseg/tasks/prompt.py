@@ -55,7 +55,7 @@ class PromptInputs(Inputs):
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     prompts: tuple[Prompt, ...] = Field(min_length=1)
-    """Each means one object; prompt i becomes label i + 1."""
+    """Each prompt marks one object; prompt i becomes label i + 1."""
 
     @field_validator("prompts", mode="before")
     @classmethod
@@ -97,10 +97,10 @@ class PromptSettings(Settings):
     colours: ClassVar[ColourRule] = "grey"
     method: Literal["sam"] = Field("sam", title="SAM")
     output: Literal["auto", "best of three", "single"] = Field("auto", title="Mask choice")
-    """Which of the model's masks to take. Best of three also considers the part and the whole of what was clicked;
-    single takes one. Auto: best of three for one click, else single."""
+    """Which of the model's masks to use. Best of three also considers the part and the whole of the clicked object;
+    single uses one. Auto: best of three for one click, else single."""
     tile: bool = Field(True, title="Full resolution (tiles)", json_schema_extra={"more": True})
-    """On: look at the object at full resolution, in a tile that fits it. Off: shrink the whole image to the model's
+    """On: segment the object at full resolution, in a tile that fits it. Off: shrink the whole image to the model's
     input."""
 
 

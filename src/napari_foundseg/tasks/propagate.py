@@ -50,8 +50,8 @@ class PropagateInputs(Inputs):
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     prompts: dict[int, tuple[Prompt, ...]] = Field(min_length=1)
-    """By the object's id, one or more prompts, each in one slice. A list of prompts means objects 1, 2 and so on. A
-    prompt of nothing but a mask is kept as it is."""
+    """One or more prompts for each object id, each in one slice. A list of prompts means objects 1, 2 and so on. A
+    prompt that is only a mask is kept as it is."""
     axis: str | None = None
     """The axis to follow objects along, Z or T; by default the only one with several slices."""
     first: int | None = Field(None, ge=0)
@@ -109,11 +109,11 @@ class ProjectionSettings(Settings):
     colours: ClassVar[ColourRule] = "grey"
     method: Literal["projection"] = Field("projection", title="From slice to slice")
     min_score: float = Field(0.5, ge=0, le=1, title="Stop below predicted IoU", json_schema_extra={"step": 0.05})
-    """An object has ended where the model expects its mask to be worse than this."""
+    """An object ends where the predicted IoU of its mask is lower than this."""
     min_contrast: float = Field(0.35, ge=0, le=1, title="Stop below contrast", json_schema_extra={"step": 0.05})
-    """An object has ended where less than this share is left of its contrast with what is around it. 0: never."""
+    """An object ends where less than this share of its contrast with its surroundings is left. 0: never."""
     bridge: int = Field(1, ge=0, le=20, title="Slices to bridge")
-    """Slices in a row in which an object may be unseen, such as a dark one; they stay empty."""
+    """Maximum number of consecutive slices in which an object may be invisible, such as dark ones; they stay empty."""
 
 
 class MemorySettings(Settings):
@@ -123,9 +123,9 @@ class MemorySettings(Settings):
     colours: ClassVar[ColourRule] = "grey"
     method: Literal["memory"] = Field("memory", title="With memory")
     min_presence: float = Field(0.5, ge=0, le=1, title="Stop below presence", json_schema_extra={"step": 0.05})
-    """A slice in which the object is less probable than this stays empty."""
+    """A slice in which the object's probability is lower than this stays empty."""
     largest_part: bool = Field(False, title="Largest part only")
-    """Keep of each mask its largest part."""
+    """Keep only the largest connected part of each mask."""
 
 
 class VolumeSettings(Settings):
@@ -136,13 +136,13 @@ class VolumeSettings(Settings):
     colours: ClassVar[ColourRule] = "grey"
     method: Literal["volume"] = Field("volume", title="In the volume")
     server: str = ""
-    """Address of the server that runs the model, such as http://localhost:1527. A key that it wants is read from the
-    variable NN_INTERACTIVE_API_KEY."""
+    """Address of the server that runs the model, such as http://localhost:1527. If it needs a key, the key is read from
+    the variable NN_INTERACTIVE_API_KEY."""
     painted: Painted = Field("the object", title="Painted slices are")
-    """What taken objects, and prompts of nothing but a mask, are: all of the object in that slice, which is kept as it
-    is, or strokes on it, which the result replaces."""
+    """Meaning of existing objects and of prompts that are only a mask: the complete object in that slice, which is kept
+    as it is, or strokes on it, which the result replaces."""
     timeout: float = Field(120.0, gt=0, le=3600, title="Seconds to wait", json_schema_extra={"more": True})
-    """Seconds to wait for an answer of the server; the volume may take ten times as long."""
+    """Seconds to wait for an answer of the server; sending the volume may take ten times as long."""
 
 
 def run(

@@ -19,7 +19,7 @@ class Region(Inputs):
     """Slice and region to segment."""
 
     index: tuple[int, ...] | None = None
-    """The one slice to segment; None for every slice."""
+    """The only slice to segment; None for every slice."""
     region: tuple[int, int, int, int] | None = None
     """First and last row and column, (y0, x0, y1, x1), both included; None for whole slices."""
 

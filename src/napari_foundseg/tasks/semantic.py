@@ -35,7 +35,7 @@ class SemanticSettings(ClassStackSettings):
 
     method: Literal["classes"] = "classes"
     output: Literal["classes", "objects"] = Field("classes", title="Result")
-    """What the label image holds: classes, or each connected part of a class as an object."""
+    """Content of the label image: classes, or each connected part of a class as an object."""
     min_area: int = Field(0, ge=0, json_schema_extra={"unit": "pixels", "area": True})
     """Connected parts smaller than this are removed: higher values remove more."""
     tile: bool = Field(True, title="Full resolution (tiles)", json_schema_extra={"more": True})

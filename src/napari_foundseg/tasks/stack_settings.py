@@ -39,14 +39,14 @@ class StackSettings(Settings):
     max_movement: float | None = Field(
         None, gt=0, title="Maximum movement", json_schema_extra={"unit": "pixels", "absent": None, **_TRACKS}
     )
-    """Of tracks: how far an object moves from one frame to the next at most. Without, it is found from the film, and
-    said."""
+    """For tracks: maximum distance that an object moves from one frame to the next. Empty: found from the film, and
+    shown."""
     divisions: bool = Field(True, json_schema_extra={"absent": True, **_TRACKS})
-    """Of tracks: whether an object may divide into two, whose parent it then is."""
+    """For tracks: whether an object may divide in two and become the parent of both."""
     max_gap: int = Field(
         1, ge=0, le=10, title="Maximum gap", json_schema_extra={"unit": "frames", "absent": 1, **_TRACKS}
     )
-    """Of tracks: in how many frames in a row an object may be missing and keep its id."""
+    """For tracks: maximum number of consecutive frames in which an object may be missing and keep its id."""
 
     @field_validator("link", mode="before")
     @classmethod

@@ -60,9 +60,9 @@ class TextSettings(ClassStackSettings):
     min_area: int = Field(0, ge=0, json_schema_extra={"unit": "pixels", "area": True, "live": True})
     """Connected parts smaller than this are removed: higher values remove more."""
     overlap: ConceptOverlap = Field("highest score", title="Overlapping concepts", json_schema_extra={"live": True})
-    """Which concept gets a pixel at which several are above their thresholds."""
+    """Which concept gets a pixel where several exceed their thresholds."""
     output: Literal["objects", "classes"] = Field("objects", title="Result", json_schema_extra={"elsewhere": True})
-    """What the label image holds: objects (connected parts) or classes. The window shows both."""
+    """Content of the label image: objects (connected parts) or classes. The window shows both."""
     scales: int = Field(2, ge=1, le=8, title="Magnification levels", json_schema_extra=_MORE)
     """1 shows the model the whole image at once. Each further level doubles the magnification, finds smaller things and
     takes longer."""

@@ -53,11 +53,11 @@ class ClassRow(Declared):
     colour: str = Field(pattern=r"^#[0-9a-fA-F]{6}$")
     """Its colour, ``#rrggbb``."""
     kind: Literal["thing", "stuff"] = "thing"
-    """Whether it comes in objects."""
+    """Whether the class is made of objects (things)."""
     area: int = Field(0, ge=0)
-    """Its pixels."""
+    """Number of its pixels."""
     count: int = Field(0, ge=0)
-    """Its objects; 0 for stuff."""
+    """Number of its objects; 0 for stuff."""
 
 
 @dataclass(frozen=True)

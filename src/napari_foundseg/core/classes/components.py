@@ -23,11 +23,11 @@ class Components(NamedTuple):
     labels: NDArray[np.unsignedinteger[Any]]
     """Ids 1 to n without a gap, (M, N), uint16 or wider."""
     semantic: NDArray[np.unsignedinteger[Any]]
-    """The classes without the components that were too small, (M, N)."""
+    """The classes without components that are too small, (M, N)."""
     classes: NDArray[np.int64]
     """The class of each object, (n,)."""
     areas: NDArray[np.int64]
-    """The pixels of each object, (n,)."""
+    """Number of pixels of each object, (n,)."""
     boxes: NDArray[np.int64]
     """(y0, x0, y1, x1) of each object, both ends included, (n, 4)."""
 

@@ -22,9 +22,9 @@ class BoxLogits(NamedTuple):
     corner: tuple[int, int]
     """First row and column of the box."""
     number: int
-    """Its class, a number of the semantic logits."""
+    """Its class, an index into the semantic logits."""
     score: float
-    """How sure its class is, 0 to 1."""
+    """Confidence of its class, 0 to 1."""
 
 
 def joined_logits(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.float32]:

@@ -24,7 +24,7 @@ class Panoptic(NamedTuple):
     """A panoptic result of one slice."""
 
     labels: NDArray[np.unsignedinteger[Any]]
-    """Objects 1 to n, (M, N), uint16 or wider; 0 where there is no thing."""
+    """Objects 1 to n, (M, N), uint16 or wider; 0 for no object."""
     semantic: NDArray[np.unsignedinteger[Any]]
     """Class of each pixel, (M, N); 0 for none."""
     classes: NDArray[np.int64]
@@ -32,9 +32,9 @@ class Panoptic(NamedTuple):
     scores: NDArray[np.float64]
     """Score of each object, (n,), 0 to 1."""
     boxes: NDArray[np.int64] | None = None
-    """(y0, x0, y1, x1) of each object, both ends included, (n, 4), where they were measured."""
+    """(y0, x0, y1, x1) of each object, both ends included, (n, 4), if they were measured."""
     areas: NDArray[np.int64] | None = None
-    """The pixels of each object, (n,), where they were counted."""
+    """Number of pixels of each object, (n,), if it was counted."""
 
 
 def fused(

@@ -37,11 +37,11 @@ class Edit(Declared):
     kind: Literal["merge", "split", "rename", "recolour", "hide", "show"]
     """The kind of edit."""
     clusters: tuple[int, ...] = Field(min_length=1)
-    """The clusters' numbers; a merge makes all of them part of the first."""
+    """Numbers of the clusters; a merge moves all of them into the first."""
     name: str | None = None
-    """Of a rename."""
+    """New name, for a rename."""
     colour: str | None = None
-    """Of a recolour, ``#rrggbb``."""
+    """New colour, ``#rrggbb``, for a recolour."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,17 +36,17 @@ class CRF(Declared):
     """Parameters of the field; the defaults are those that STEGO was published with."""
 
     iterations: int = Field(10, ge=1)
-    """Of the mean field."""
+    """Iterations of the mean field."""
     gaussian_sigma: float = Field(1.0, gt=0)
-    """Of the kernel in space, in pixels."""
+    """Standard deviation of the spatial kernel, in pixels."""
     gaussian_weight: float = Field(3.0, ge=0)
-    """Of that kernel."""
+    """Weight of the spatial kernel."""
     bilateral_sigma: float = Field(67.0, gt=0)
-    """In space, of the kernel in space and colour, in pixels."""
+    """Spatial standard deviation of the bilateral kernel, in pixels."""
     colour_sigma: float = Field(3.0, gt=0)
-    """In colour, of that kernel, in grey values of 255."""
+    """Colour standard deviation of the bilateral kernel, in grey values of 255."""
     bilateral_weight: float = Field(4.0, ge=0)
-    """Of that kernel."""
+    """Weight of the bilateral kernel."""
 
 
 def refine_with_crf(

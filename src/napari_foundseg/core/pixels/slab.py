@@ -23,9 +23,9 @@ class Slab(Declared):
 
     noun: ClassVar[str] = "slab"
     mode: Literal["max", "mean", "min", "sum"] = "max"
-    """How slices become one picture."""
+    """The projection."""
     margins: dict[str, tuple[float, float]] = Field(min_length=1)
-    """By axis, how far the slab extends before and after a slice, in slices, such as ``{"Z": (2, 2)}`` for five."""
+    """Number of slices before and after the slice, by axis, such as ``{"Z": (2, 2)}`` for five slices."""
 
     @field_validator("margins")
     @classmethod

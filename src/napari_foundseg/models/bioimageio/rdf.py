@@ -33,11 +33,11 @@ class Axis:
     """One of ``bcyxzti``."""
     least: int = 1
     step: int = 1
-    """By how much it can be longer than `least`; 0 if it is fixed."""
+    """Increment by which it can be longer than `least`; 0 if it is fixed."""
     names: tuple[str, ...] = ()
     """Names of channels."""
     offset: float = 0.0
-    """Of an output: by how many elements it is longer than an input's, negative if it is shorter."""
+    """Of an output: number of elements by which it is longer than the input's axis, negative if it is shorter."""
 
 
 @dataclass(frozen=True)
@@ -49,15 +49,15 @@ class Tensor:
     kind: str
     """Type of its numbers, such as ``float32``."""
     steps: tuple[Step, ...]
-    """What is done before or after the network."""
+    """Processing steps before or after the network."""
     range: tuple[float | None, float | None]
-    """Least and largest value, where they are said."""
+    """Least and largest value, if they are stated."""
     words: str
     """Its description."""
     values: tuple[str, ...]
-    """Names of classes, where its numbers are those of classes."""
+    """Names of the classes, if its values are class numbers."""
     test: tuple[str, str | None]
-    """Name of the file of its test array, and the hash; empty where there is none."""
+    """File name and hash of its test array; empty if there is none."""
 
     def axis(self, letter: str) -> Axis | None:
         """Return the axis with a letter; None if there is none."""
@@ -76,9 +76,9 @@ class Code:
     called: str
     """Name of the class or function."""
     file: str = ""
-    """File of the package that has it; empty: `module`."""
+    """File of the package that defines it; empty: see `module`."""
     module: str = ""
-    """Module of an installed package that has it."""
+    """Module of an installed package that defines it."""
     sha256: str | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
 

@@ -21,11 +21,11 @@ class DeviceTimes(Declared):
     """Times of a model on one device, in seconds, for the standard picture."""
 
     encode: float | None = None
-    """Of encoding it for clicks; None of a model that takes no clicks."""
+    """Seconds to encode it for clicks; None if the model takes no clicks."""
     click: float | None = None
-    """Of decoding a click in the encoded picture."""
+    """Seconds to decode a click in the encoded picture."""
     runs: dict[str, float] = Field(default_factory=dict)
-    """Of whole runs, by task and method, such as ``automatic.decoder``."""
+    """Seconds of whole runs, by task and method, such as ``automatic.decoder``."""
     speeds: dict[str, float] = Field(default_factory=dict)
     """Seconds per unit of `RunRequest.work`, by method."""
 
@@ -36,9 +36,9 @@ class ModelTimes(Declared):
     key: str
     """Name and hash of the weights: other weights of the same name have other times."""
     auto: str
-    """The device that ``auto`` meant."""
+    """The device that ``auto`` selected."""
     devices: dict[str, DeviceTimes]
-    """By device."""
+    """Times by device."""
 
     def on(self, device: str) -> DeviceTimes | None:
         """Return the times on a device, by its name in the preferences; None if nothing was measured there."""

@@ -26,7 +26,7 @@ class ClassNames(NamedTuple):
     classes: tuple[str, ...] = ()
     """Their names, by number."""
     views: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """Names of views by number, each with the classes that it can show."""
+    """Names of views by number, each with its possible classes."""
 
 
 def names_beside(folder: Path, classes: int, views: int = 0) -> ClassNames:

@@ -28,7 +28,7 @@ class Transforms(NamedTuple):
     window: int = 0
     """Longest side of pictures, or side of crops."""
     left_out: tuple[str, ...] = ()
-    """Names of steps that are not known here."""
+    """Names of steps that are unknown here."""
 
 
 def transforms_beside(folder: Path) -> Transforms:

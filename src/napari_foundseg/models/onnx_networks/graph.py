@@ -31,7 +31,7 @@ class Port:
 
     name: str
     shape: tuple[int | None, ...]
-    """Its lengths, None where the file leaves them open."""
+    """Lengths of its axes; None if the file leaves them open."""
     kind: str
     """Type of its numbers, such as ``float32``."""
 
@@ -41,12 +41,12 @@ class Graph:
     """The facts about a graph that this package uses."""
 
     inputs: tuple[Port, ...]
-    """Without weights."""
+    """The inputs, without weights."""
     outputs: tuple[Port, ...]
     makers: dict[str, str]
     """The operator that makes each output."""
     metadata: dict[str, str]
-    """What the exporting program has written."""
+    """Metadata that the exporting program wrote."""
 
 
 def read_graph(path: Path, content: bytes | None = None) -> Graph:

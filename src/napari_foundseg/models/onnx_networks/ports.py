@@ -32,7 +32,7 @@ class PictureInput:
     channels: int
     channels_first: bool
     size: tuple[int, int] | None
-    """Rows and columns where the file fixes them."""
+    """Rows and columns, if the file fixes them."""
     batch: int
     kind: str
 

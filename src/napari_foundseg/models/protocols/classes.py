@@ -61,7 +61,7 @@ class View(NamedTuple):
     score: float
     """Its probability, 0 to 1."""
     classes: tuple[int, ...]
-    """Ids of the classes that it can show."""
+    """Ids of its possible classes."""
 
 
 @runtime_checkable
@@ -156,7 +156,7 @@ class CentreMaps(NamedTuple):
     centres: NDArray[np.float32]
     """Heat map of the objects' centres, (M, N), about 0 to 1."""
     offsets: NDArray[np.float32]
-    """For each pixel the way to its object's centre in pixels, (2, M, N), rows first."""
+    """Offset of each pixel to its object's centre in pixels, (2, M, N), rows first."""
 
 
 @dataclass(frozen=True)

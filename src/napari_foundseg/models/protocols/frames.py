@@ -40,11 +40,11 @@ class FrameMasks(NamedTuple):
     frame: int
     """The frame."""
     object_ids: NDArray[np.int64]
-    """(K,) the objects."""
+    """Ids of the objects, (K,)."""
     logits: NDArray[np.float32]
-    """(K, M, N), positive inside, at the frame's size."""
+    """Logits, (K, M, N), positive inside, at the frame's size."""
     presence: NDArray[np.float32]
-    """(K,) probability that the object is in this frame, 0 to 1."""
+    """Probability that the object is in this frame, (K,), 0 to 1."""
 
 
 class Propagating(Model, Protocol):

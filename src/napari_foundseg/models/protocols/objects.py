@@ -191,7 +191,7 @@ class GridOptions:
     stability_score_thresh: float
     stability_score_offset: float
     exact: bool = True
-    """Whether masks are those of float32; else the device's half precision serves where it is faster."""
+    """Whether masks are computed in float32; otherwise in the device's half precision where that is faster."""
 
 
 class PointGrid(Promptable, Protocol):

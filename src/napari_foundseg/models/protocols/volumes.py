@@ -45,16 +45,16 @@ class ChangedBox(NamedTuple):
     """A part of the object's mask that has changed."""
 
     box: Box3
-    """Where it is in the volume."""
+    """Its place in the volume."""
     mask: NDArray[np.bool_]
-    """(D, M, N) the mask there, as it is now."""
+    """The mask in the box after the change, (D, M, N)."""
 
 
 class Server(NamedTuple):
     """Address and timeout of the server that a model runs on."""
 
     address: str
-    """Such as ``http://localhost:1527``."""
+    """Address, such as ``http://localhost:1527``."""
     timeout: float
     """Seconds to wait for an answer."""
 

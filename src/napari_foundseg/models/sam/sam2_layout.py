@@ -39,7 +39,7 @@ class Hiera(NamedTuple):
 
     name: str
     heads: int
-    """Of the first stage; each further one has twice as many."""
+    """Attention heads of the first stage; each further stage has twice as many."""
     global_blocks: tuple[int, ...]
     windows: tuple[int, ...] = (8, 4, 14, 7)
 
@@ -121,7 +121,7 @@ class Origin(NamedTuple):
     """The tensors of a published file from which a tensor of transformers is made."""
 
     names: tuple[str, ...]
-    """Put together along the first axis."""
+    """Names of the tensors, concatenated along the first axis."""
     half: int | None = None
     """Which half along the first axis; None for all."""
 

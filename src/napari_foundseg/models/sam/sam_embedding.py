@@ -34,9 +34,9 @@ class SamEmbedding:
     original_size: tuple[int, int]
     input_size: tuple[int, int]
     finer: tuple[torch.Tensor, ...] = ()
-    """Features of more rows and columns that the decoder uses too, finest first; of SAM 2 two."""
+    """Finer features that the decoder also uses, finest first; SAM 2 has two."""
     prepared: dict[str, Any] = field(default_factory=dict, repr=False)
-    """What decoding makes of them once, whatever the prompt."""
+    """Results that decoding computes once from the features, for all prompts."""
 
     @property
     def nbytes(self) -> int:

@@ -61,19 +61,19 @@ class BoxSettings(ClassStackSettings):
     mask_model: str = Field("foundseg-tiny", title="Make masks with", json_schema_extra={"model": "Promptable"})
     """The promptable model that outlines the object in each box. None: the box itself, filled."""
     one_name: bool = Field(True, title="One name an object", json_schema_extra={"live": True})
-    """On: where boxes of several concepts are about the same, only that of the best score stays. Off: each stays."""
+    """On: if boxes of several concepts nearly coincide, only the one with the best score is kept. Off: all are kept."""
     min_area: int = Field(0, ge=0, json_schema_extra={"unit": "pixels", "area": True, "live": True})
     """Smaller objects are removed."""
     output: Literal["objects", "classes"] = Field("objects", title="Result", json_schema_extra={"elsewhere": True})
-    """What the label image holds: objects or classes. The window shows both."""
+    """Content of the label image: objects or classes. The window shows both."""
     phrases: Literal["together", "one by one"] = Field("together", title="Search phrases", json_schema_extra=_MORE)
-    """Together: the model is given as many phrases at once as it takes, in their order, which is quicker; some models
-    then let one phrase change what is found of another. One by one: each phrase on its own."""
+    """Together: the model gets as many phrases at once as it takes, in their order, which is faster; with some models,
+    one phrase then changes the results of another. One by one: each phrase on its own."""
     tile: bool = Field(True, title="Full resolution (tiles)", json_schema_extra=_MORE)
     """On: the model also sees tiles at full resolution, which finds small objects and takes longer with each tile.
     Off: it sees the whole image once, shrunk."""
     masks: bool = Field(True, title="Make masks", json_schema_extra={"elsewhere": True})
-    """Off: only the boxes are found (`provenance["boxes"]`), to be changed and given back as the input boxes."""
+    """Off: only the boxes are found (`provenance["boxes"]`), to be edited and passed back as the input boxes."""
 
 
 def search_boxes(

@@ -57,7 +57,7 @@ class ConceptSettings(ClassStackSettings):
     min_area: int = Field(0, ge=0, json_schema_extra={"unit": "pixels", "area": True, "live": True})
     """Smaller objects are removed."""
     output: Literal["objects", "classes"] = Field("objects", title="Result", json_schema_extra={"elsewhere": True})
-    """What the label image holds: objects or classes. The window shows both."""
+    """Content of the label image: objects or classes. The window shows both."""
     tile: bool = Field(True, title="Full resolution (tiles)", json_schema_extra=_MORE)
     """On: the model also sees tiles at full resolution, which finds small objects and takes longer with each tile.
     Off: it sees the whole image once, shrunk."""

@@ -83,9 +83,9 @@ class NamedBox(Declared):
     box: tuple[float, float, float, float]
     """(y0, x0, y1, x1), both ends included, in pixels of the slice."""
     index: tuple[int, ...] = ()
-    """The slice; empty for an image without slices."""
+    """The slice; empty if the image has no slices."""
     score: float = Field(1.0, ge=0, le=1)
-    """How sure the model is of it; 1 for a box that the user has drawn."""
+    """Confidence of the model; 1 for a box that the user drew."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -99,10 +99,10 @@ class TextInputs(Region):
     """Concepts to find, with the slice and region, and optionally a caption or boxes."""
 
     caption: str | None = Field(None, json_schema_extra={"absent": None})
-    """A sentence in English, such as "two syringes and a small vial of vaccine". Its noun phrases are the concepts,
-    where none are given."""
+    """A sentence in English, such as "two syringes and a small vial of vaccine". If there are no concepts, its noun
+    phrases are the concepts."""
     boxes: tuple[NamedBox, ...] | None = Field(None, json_schema_extra={"absent": None})
-    """Boxes to make masks of, in place of those that the model finds (method boxes): objects with the name of their
+    """Boxes to turn into masks instead of boxes that the model finds (method boxes): objects with the name of their
     concept, box, index and score."""
     concepts: tuple[Concept, ...] = Field(min_length=1, max_length=255)
     """What to find: texts, or objects with text, negative, threshold and colour; or one text with semicolons, such as

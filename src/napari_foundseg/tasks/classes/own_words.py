@@ -29,8 +29,8 @@ class WordSettings(ClassStackSettings):
     """Settings for words that replace the names of objects."""
 
     words: str = Field("", title="Words of your own", json_schema_extra={"more": True, "absent": ""})
-    """Names that the objects get in place of the model's classes, separated by semicolons, with synonyms after commas:
-    cell, a living cell; debris. Background classes stay. Empty: the model's own."""
+    """Names for the objects instead of the model's classes, separated by semicolons, with synonyms after commas: cell,
+    a living cell; debris. Background classes are kept. Empty: the model's own classes."""
     crops_model: str = Field(
         "", title="Compare crops", json_schema_extra={"model": "TextImage", "more": True, "absent": ""}
     )
@@ -38,8 +38,8 @@ class WordSettings(ClassStackSettings):
     regions_model: str = Field(
         "", title="Compare places", json_schema_extra={"model": "RegionText", "more": True, "absent": ""}
     )
-    """The model that compares the place of each object in the picture with the words (RegionCLIP). With a model of
-    crops, too, both count (the ensemble of ViLD)."""
+    """The model that compares the place of each object in the picture with the words (RegionCLIP). If a model of crops
+    is set too, both count (the ensemble of ViLD)."""
 
     @property
     def vocabulary(self) -> tuple[str, ...]:

@@ -23,9 +23,9 @@ class Expected(NamedTuple):
     """An object as it is expected in the next slice."""
 
     mask: Mask
-    """Its mask in the slice before, moved on as it has moved so far."""
+    """Its mask in the previous slice, moved on at the speed so far."""
     grey: float
-    """Its mean grey value there."""
+    """Its mean grey value in that slice."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,7 +29,7 @@ class FitSettings(Settings):
 
     method: Literal["stego"] = Field("stego", title="STEGO")
     n_clusters: int = Field(4, ge=1, le=64, title="Clusters in the fit")
-    """More clusters tell finer differences apart. It can be changed later without another fit."""
+    """More clusters separate finer differences. The number can be changed later without another fit."""
     context: int = Field(0, ge=0, le=512, title="Averaging in the fit", json_schema_extra={"unit": "pixels", "step": 8})
     """Higher values average the features over a larger square, about as large as the pattern of a texture. 0 for single
     objects."""

@@ -22,7 +22,7 @@ class SaveInputs(cluster.ClusterInputs):
     """Slice and region to cluster afterwards, the changes to save, and the new model's name."""
 
     name: str
-    """Name of the model; the name of the model that is edited replaces it."""
+    """Name of the model; if it is the name of the model that is edited, that model is replaced."""
 
 
 def save_clusters(model: Clustering, settings: cluster.StegoSettings, edits: Any, name: str) -> CatalogRow:

@@ -37,7 +37,8 @@ class SplitInputs(Inputs):
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     mask: LabelImage
-    """The object in a box of the label image: 1 on it, with a pixel of background around it where there is one."""
+    """The object in a box of the label image: 1 inside it, with a margin of one background pixel except at the image's
+    edges."""
     origin: tuple[int, ...]
     """First pixel of the box in the label image."""
     clicks: tuple[tuple[int, ...], ...] = Field(min_length=2)

@@ -39,7 +39,7 @@ class Example(Declared):
     prompt: Prompt
     """The object in the picture: its mask, or its box."""
     pixel: float = Field(1.0, gt=0)
-    """Width of a pixel of the picture in pixels of the image that it was cut from."""
+    """Width of a pixel of the picture, in pixels of the image from which it was cut."""
 
     @field_validator("prompt", mode="before")
     @classmethod

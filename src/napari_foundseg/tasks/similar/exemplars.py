@@ -27,7 +27,7 @@ class Strip(NamedTuple):
     boxes: tuple[tuple[float, float, float, float], ...]
     """The objects in the strip, (y0, x0, y1, x1), both ends included."""
     signs: tuple[int, ...]
-    """For each box 1 (such a one) or 0 (none of these)."""
+    """For each box 1 (positive example) or 0 (negative example)."""
 
     @classmethod
     def of(cls, examples: Sequence[tuple[Example, int]], rows: int, window: int) -> Strip:

@@ -21,9 +21,9 @@ class SimilarInputs(Region):
     """Examples of objects to find or to exclude, and the slice and region to search."""
 
     examples: tuple[Example, ...] = Field(min_length=1, max_length=100)
-    """Objects that show what to look for, as `Example.cut` makes them."""
+    """Example objects to look for, as `Example.cut` makes them."""
     negatives: tuple[Example, ...] = Field((), max_length=100, json_schema_extra={"absent": []})
-    """Objects that show what not to look for, made in the same way: what is more like these is left out."""
+    """Example objects not to look for, made in the same way: objects more like these are left out."""
 
     def at_level(self, level: Level) -> Self:
         """Return these inputs with region and examples in pixels of a coarser level of a pyramid."""
@@ -42,8 +42,8 @@ class FeatureSettings(StackSettings):
     colours: ClassVar[ColourRule] = "one dye"
     method: Literal["features"] = Field("features", title="Dense features")
     threshold: float = Field(0.2, ge=0, le=1, title="Minimum match", json_schema_extra={"step": 0.05, "live": True})
-    """How well an object must match the examples, 0 to 1: how sure the model is of it, times how much it looks like
-    one of them, times how near its size is. Higher values keep fewer objects."""
+    """Minimum match with the examples, 0 to 1: the model's confidence, times the similarity to an example, times the
+    similarity in size. Higher values keep fewer objects."""
     min_area: int = Field(20, ge=0, json_schema_extra={"unit": "pixels", "area": True, "live": True})
     """Smaller objects are removed."""
     mask_model: str = Field("", title="Outline with", json_schema_extra={"model": "PointGrid", "more": True})

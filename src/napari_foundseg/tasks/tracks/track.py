@@ -31,11 +31,11 @@ class TrackSettings(Settings):
 
     method: Literal["overlap and distance"] = "overlap and distance"
     max_movement: float | None = Field(None, gt=0, title="Maximum movement", json_schema_extra={"unit": "pixels"})
-    """Largest distance an object moves from one frame to the next. Empty: found from the film, and shown."""
+    """Maximum distance that an object moves from one frame to the next. Empty: found from the film, and shown."""
     divisions: bool = True
-    """Whether an object may divide into two, whose parent it then is."""
+    """Whether an object may divide in two and become the parent of both."""
     max_gap: int = Field(1, ge=0, le=10, title="Maximum gap", json_schema_extra={"unit": "frames"})
-    """In how many frames in a row an object may be missing and keep its id."""
+    """Maximum number of consecutive frames in which an object may be missing and keep its id."""
 
     @property
     def rule(self) -> TrackRule:

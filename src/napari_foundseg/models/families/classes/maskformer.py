@@ -36,7 +36,7 @@ class MaskFormerFacts(Declared):
     shorter: int = Field(0, ge=0, le=LARGEST_SIDE, json_schema_extra={"unit": "pixels"})
     """Side that the shorter side of a picture is resized to. 0: as published."""
     longest: int = Field(0, ge=0, le=LARGEST_SIDE, json_schema_extra={"unit": "pixels"})
-    """What the longer side may have at most. 0: as published."""
+    """Maximum length of the longer side. 0: as published."""
 
 
 FAMILY = Family(

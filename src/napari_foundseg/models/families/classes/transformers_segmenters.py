@@ -40,7 +40,7 @@ class Architecture(NamedTuple):
     title: str
     protocols: tuple[str, ...]
     since: str = ""
-    """Version of transformers that it needs, where that is newer than the package's own minimum."""
+    """Version of transformers that it needs, if newer than the package's own minimum."""
 
 
 ARCHITECTURES = {

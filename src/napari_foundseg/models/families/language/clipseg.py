@@ -34,7 +34,8 @@ class ClipSegFacts(Declared):
     noun: ClassVar[str] = "fact about CLIPSeg"
 
     clip: str = ""
-    """Name of a CLIP ViT-B/16 in the catalogue, or the path of its folder or file. Empty: the first that is here."""
+    """Name of a CLIP ViT-B/16 in the catalogue, or the path of its folder or file. Empty: the first that is
+    installed."""
 
 
 FAMILY = Family(

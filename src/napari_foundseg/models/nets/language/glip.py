@@ -29,11 +29,11 @@ class LevelScores(NamedTuple):
     """Output of the network for each place of a level, row by row."""
 
     logits: Tensor
-    """Of each token, (K, T)."""
+    """Logits of each token, (K, T)."""
     deltas: Tensor
-    """Of the box, (K, 4)."""
+    """Offsets of the box, (K, 4)."""
     centerness: Tensor
-    """Logit of whether the place is in the middle of its object, (K,)."""
+    """Logit that the place is in the middle of its object, (K,)."""
     size: tuple[int, int]
     """Rows and columns of the level."""
 

@@ -24,7 +24,7 @@ class Found(NamedTuple):
     boxes: Tensor
     """(x0, y0, x1, y1) of objects, (n, 4)."""
     things: Tensor
-    """Numbers of their things from 0, (n,)."""
+    """Class numbers of the things from 0, (n,)."""
     scores: Tensor
     """Their scores, (n,)."""
     masks: Tensor

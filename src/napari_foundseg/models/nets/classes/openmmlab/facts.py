@@ -12,26 +12,26 @@ class Facts:
     """Settings from the configuration of a network; the defaults are those of most published networks."""
 
     strides: tuple[int, ...] = (1, 2, 2, 2)
-    """Of the stages of a ResNet."""
+    """Strides of the stages of a ResNet."""
     dilations: tuple[int, ...] = (1, 1, 1, 1)
-    """Of the stages of a ResNet."""
+    """Dilations of the stages of a ResNet."""
     contract_dilation: bool = True
     """Whether the first block of a dilated stage has half of the dilation."""
     multi_grid: tuple[int, ...] = ()
-    """Dilations of the blocks of the last stage of a ResNet; empty: those of the stage."""
+    """Dilations of the blocks of the last stage of a ResNet; empty: the dilation of the stage."""
     rates: tuple[int, ...] = (1, 12, 24, 36)
     """Dilations of the branches of ASPP."""
     pools: tuple[int, ...] = (1, 2, 3, 6)
     """Sides in bins of the branches of pyramid pooling."""
     head_dilation: int = 1
-    """Of the convolutions of an FCN head."""
+    """Dilation of the convolutions of an FCN head."""
     heads: int = 0
     """Attention heads of a ViT; 0: one for 64 channels."""
     taken: tuple[int, ...] = ()
-    """Layers of a ViT whose features are taken; empty: the last, or the last of each quarter for several."""
+    """Layers of a ViT whose features are used; empty: the last, or the last of each quarter if several are needed."""
     class_token: bool | None = None
-    """Whether a ViT has a token of the class; None: unless several layers are aggregated."""
+    """Whether a ViT has a class token; None: unless several layers are aggregated."""
     up_scale: int = 0
-    """By how much each convolution of SETR enlarges; 0: 4 where there is one, else 2."""
+    """Factor by which each convolution of SETR enlarges; 0: 4 for a single one, else 2."""
     align_corners: bool = False
     """Whether interpolation keeps the centres of corner pixels."""
