@@ -11,7 +11,7 @@ from typing import Any
 from napari.viewer import Viewer
 from qtpy.QtCore import QEvent, QTimer, QUrl
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import QMessageBox
+from qtpy.QtWidgets import QMessageBox, QVBoxLayout, QWidget
 
 from napari_foundseg.core.errors import Cancelled, FoundsegError
 from napari_foundseg.models.catalog import CatalogRow, catalog, row
@@ -67,9 +67,13 @@ class ModelsWidget(Dock):
         #: Lets the window draw the form before the table is filled.
         self._filling = QTimer(self)
         self._filling.setSingleShot(True)
+        #: Lets the window draw the form before the rest of it is added and the catalogue is read.
+        self._opening = QTimer(self)
+        self._opening.setSingleShot(True)
         self._add_controls()
         self._connect()
-        self._list()
+        self._opening.timeout.connect(self._list)
+        self._opening.start()
 
     def show_models(self, task: str = "", model: str = "") -> None:
         """Show the models of a task, or of all tasks if it is empty, and choose a model."""
@@ -143,11 +147,12 @@ class ModelsWidget(Dock):
         self.outcome.setAccessibleName("What was done")
         self.buttons = ModelButtons(self._titles)
         self.import_button = WeightsImport()
+        for widget in (self.questions, self.filters, self.table, self.count):
+            self._layout.addWidget(widget)
+        below = QWidget()
+        layout = QVBoxLayout(below)
+        layout.setContentsMargins(0, 0, 0, 0)
         for widget in (
-            self.questions,
-            self.filters,
-            self.table,
-            self.count,
             self.buttons,
             self.progress,
             self.messages["model"],
@@ -158,7 +163,9 @@ class ModelsWidget(Dock):
             self.messages["import"],
             self.messages["run"],
         ):
-            self._layout.addWidget(widget)
+            layout.addWidget(widget)
+        # In the next iteration of the event loop: Qt applies the style to all controls of a form that is shown at once.
+        self._opening.timeout.connect(partial(self._layout.insertWidget, self._layout.count(), below))
         self._layout.addStretch(1)
 
     def _connect(self) -> None:
