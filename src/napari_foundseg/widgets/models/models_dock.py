@@ -147,7 +147,8 @@ class ModelsWidget(Dock):
         self.outcome.setAccessibleName("What was done")
         self.buttons = ModelButtons(self._titles)
         self.import_button = WeightsImport()
-        for widget in (self.questions, self.filters, self.table, self.count):
+        above: tuple[QWidget, ...] = (self.questions, self.filters, self.table, self.count)
+        for widget in above:
             self._layout.addWidget(widget)
         below = QWidget()
         layout = QVBoxLayout(below)
