@@ -27,14 +27,15 @@ TOOLS = ("grow", "shrink", "smooth", "fill holes", "keep largest part", "merge",
 
 
 def cells(count: int) -> Any:
-    """Return a square label image of discs with a hole."""
+    """Return a square label image of discs with a hole, and a part apart: each tool has something to do."""
     import numpy as np
 
     side = int(np.ceil(count**0.5))
     rows, columns = np.indices((PITCH, PITCH)) - PITCH // 2
     away = np.hypot(rows, columns)
-    disc = (away <= 9) & (away > 2)
-    labels = np.kron(np.arange(1, side * side + 1).reshape(side, side), disc.astype(np.int64)).astype(np.uint16)
+    cell = (away <= 9) & (away > 2)
+    cell[1:3, 1:3] = True
+    labels = np.kron(np.arange(1, side * side + 1).reshape(side, side), cell.astype(np.int64)).astype(np.uint16)
     labels[labels > count] = 0
     return labels
 
@@ -50,7 +51,10 @@ def measured(total: int, count: int, tools: list[str]) -> dict[str, dict[str, fl
     from napari_foundseg.widgets.objects.correct_dock import CorrectWidget
 
     viewer = napari.Viewer()
-    layer = viewer.add_labels(cells(total), name="cells")
+    ids = range(1, total + 1)
+    # Like those of a result: they are measured again, and go back with an undo.
+    features = {"index": ids, "area": [0.0] * total, "predicted_iou": [0.9] * total}
+    layer = viewer.add_labels(cells(total), name="cells", features=features)
     QTest.qWait(1000)
     out: dict[str, dict[str, float]] = {}
     gaps = []
@@ -76,15 +80,15 @@ def measured(total: int, count: int, tools: list[str]) -> dict[str, dict[str, fl
         started = time.perf_counter()
         with Gaps() as edit:
             acts.get(tool, getattr(form, tool.split()[0], None))()
-            while form.history.undo_name != tool and not form.message.text() and time.perf_counter() - started < 600:
+            while form.running.name:
                 QTest.qWait(20)
             seconds = time.perf_counter() - started
             QTest.qWait(2000)
         if form.history.undo_name != tool:
-            print(f"{tool}: {form.message.text() or form.state.text()}", file=sys.stderr)
+            raise SystemExit(f"{tool}: {form.message.text() or form.state.text()}")
         with Gaps() as undo:
             form.history.undo()
-            while form.history.undo_name == tool:
+            while form.running.name:
                 QTest.qWait(20)
             QTest.qWait(2000)
         out[tool] = {"seconds": seconds, "gap": edit.largest, "undo gap": undo.largest}

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import gc
 import sys
+import threading
 from typing import Any
 
 import numpy as np
 import pytest
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 
-from napari_foundseg.widgets.objects import labels_dock
+from napari_foundseg.widgets.editing import labels_journal
+from napari_foundseg.widgets.objects import labels_dock, measurements
 from napari_foundseg.widgets.objects.correct_dock import CorrectWidget
 from napari_foundseg.widgets.qt.numpy_thread import NumpyThread
 
@@ -225,3 +227,40 @@ def test_the_removal_of_outlines_does_not_look_for_garbage(qtbot: Any, viewer: A
     assert len(frozen) == 1
     assert frozen[0] > 1000
     assert gc.get_freeze_count() == 0
+
+
+def test_the_table_of_the_objects_is_not_made_in_the_window_for_an_edit(
+    qtbot: Any, form: CorrectWidget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[bool] = []
+    join = measurements.object_table
+
+    def noted(*tables: Any) -> Any:
+        made.append(threading.current_thread() is threading.main_thread())
+        return join(*tables)
+
+    qtbot.waitUntil(lambda: form.review._measurements.current)
+    monkeypatch.setattr("napari_foundseg.widgets.editing.labels_history._LARGE", 100)
+    monkeypatch.setattr(measurements, "object_table", noted)
+    for act in (form.grow, form.history.undo):
+        act()
+        qtbot.waitUntil(lambda: not form.running.isVisible() and form.review._measurements.current)
+        assert int(form.review._measurements.table["pixels"][0]) == int((form.layer.data == 1).sum())
+    assert made
+    assert not any(made)
+
+
+def test_facts_are_read_beside_the_window_for_the_journal(
+    qtbot: Any, form: CorrectWidget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[Any] = []
+    read = labels_journal.facts_of_table
+
+    def noted(*given: Any) -> Any:
+        threads.append(threading.current_thread())
+        return read(*given)
+
+    monkeypatch.setattr(labels_journal, "facts_of_table", noted)
+    form.grow()
+    qtbot.waitUntil(lambda: bool(threads))
+    assert threads[0] is not threading.main_thread()

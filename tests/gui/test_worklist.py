@@ -236,7 +236,7 @@ def test_interrupted_work_is_taken_up_where_the_image_is_opened(
     go(qtbot, form, form.next_button)
     header = Header(who, "cells2 labels", scene.image.shape, None, "2020-01-01T10:00:00", process.pid)
     journal = Journal(journal_folder(), header, lambda _: None, lambda _: None)
-    journal.add_all(scene.automatic.labels, {})
+    journal.add_all(scene.automatic.labels, dict)
     journal.close()
     journal.path.write_bytes(journal.path.read_bytes()[:-8])  # without the mark of an orderly end
     go(qtbot, form, form.previous_button)

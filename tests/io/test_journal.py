@@ -102,7 +102,7 @@ def test_whatever_a_crash_cuts_off_the_whole_steps_come_back(cut: int) -> None:
 def test_a_layer_that_was_not_empty_comes_back_whole(tmp_path: Path) -> None:
     labels = np.random.default_rng(0).integers(0, 90_000, SHAPE).astype(np.uint32)
     journal = Watch().journal(tmp_path)
-    journal.add_all(labels.copy(), {1: {"note": "mine"}, 2: {"predicted_iou": 0.5}})
+    journal.add_all(labels.copy(), lambda: {1: {"note": "mine"}, 2: {"predicted_iou": 0.5}})
     journal.add(paint(labels, 4))
     journal.add(EditStep("reject", (), {2: {"predicted_iou": 0.5}}, {2: {}, 3: {"review": "accepted"}}))
     journal.close()

@@ -161,7 +161,7 @@ def test_labels_of_any_dtype_and_axes_come_back(tmp_path: Path, dtype: Any) -> N
     before = labels.copy()
     header = Header.now("a" * 32, "objects", labels.shape, None)
     journal = Journal(tmp_path, header, lambda _: None, lambda _: None)
-    journal.add_all(before, {100: {"note": "mine"}})
+    journal.add_all(before, lambda: {100: {"note": "mine"}})
     values = labels.astype(np.uint64)
     values[0, 0, :2, :2] = 70_000
     part = Difference.between((0,) * 4, labels, values)
@@ -179,7 +179,7 @@ def test_labels_that_are_edited_while_they_are_written_come_back(tmp_path: Path)
     labels = np.zeros((3, 1100, 1300), np.uint16)
     labels[:, 100:200, 100:200] = 3
     journal = Journal(tmp_path, Header.now("a" * 32, "o", labels.shape, None), lambda _: None, lambda _: None)
-    journal.add_all(labels, {})
+    journal.add_all(labels, dict)
     for seed in range(60):
         journal.add(paint(labels, seed))
     assert journal.close(20, unsaved=True)
@@ -189,7 +189,7 @@ def test_labels_that_are_edited_while_they_are_written_come_back(tmp_path: Path)
 def test_labels_at_the_beginning_that_a_crash_cut_off_are_not_offered(tmp_path: Path) -> None:
     labels = np.random.default_rng(0).integers(0, 9, SHAPE).astype(np.uint16)
     journal = Watch().journal(tmp_path)
-    journal.add_all(labels, {})
+    journal.add_all(labels, dict)
     journal.close(unsaved=True)
     (kept,) = kept_journals(tmp_path)
     assert (kept.lost, kept.steps) == (True, 0)
@@ -283,7 +283,7 @@ def test_a_journal_that_is_closed_on_a_full_disk_says_so_and_is_written_later(
 def test_a_journal_whose_file_was_removed_is_written_anew(tmp_path: Path, gone: str) -> None:
     folder, watch = tmp_path / "journal", Watch()
     journal = watch.journal(folder)
-    journal.add_all(np.zeros(SHAPE, np.uint16), {7: {"note": "mine"}})
+    journal.add_all(np.zeros(SHAPE, np.uint16), lambda: {7: {"note": "mine"}})
     journal.add(square(0))
     until(lambda: watch.saved)
     if gone == "folder":

@@ -8,6 +8,7 @@ place is complete, and the sidecar has its hash.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -160,8 +161,8 @@ class ItemFiles:
             self.read_record()
         for name in (f"{self.labels}{ending}" for ending in (*label_endings(), ".csv")):
             path = join_name(self.folder.path, name)
-            _refuse_link(path)
-            if path.exists():
+            if os.path.lexists(path):
+                _refuse_link(path)
                 self._states[name], self.found[name] = file_state(path), hash_file(path)
                 self._check_ours(name)
         for name in worked_on(self.folder.path):

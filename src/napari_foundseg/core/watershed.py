@@ -78,6 +78,9 @@ def instances(
     from skimage.segmentation import watershed
 
     foreground = _smoothed(maps[0], foreground_smoothing) > foreground_threshold
+    if not foreground.any():
+        # Blank pictures are frequent in a batch, and the rest takes long for a small one.
+        return np.zeros(foreground.shape, label_dtype(0))
     centre, boundary = (_smoothed(part, seed_smoothing) for part in maps[1:])
     seeds = foreground & (centre < centre_threshold) & (boundary < boundary_threshold)
     whole = ndimage.label(seeds, _EIGHT)[0]

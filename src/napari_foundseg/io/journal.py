@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, BinaryIO
@@ -137,17 +137,18 @@ class Journal:
         """Queue a step that was done, undone or redone, and return at once."""
         self._waiting.put(_Job(lambda: [step.to_bytes()], lambda: True, step.nbytes))
 
-    def add_all(self, labels: NDArray[Any], known: Facts) -> None:
+    def add_all(self, labels: NDArray[Any], read_facts: Callable[[], Facts]) -> None:
         """Queue a whole label image, with the facts about its objects, as the base of the later steps.
 
         Parameters
         ----------
         labels : ndarray of int
             Array in the header's shape. It is read in the background. Changes in the meantime must be added as steps.
-        known : mapping of int to mapping of str
-            Facts by id of the object.
+        read_facts : callable
+            Returns the facts by id of the object; called in the background.
         """
-        self._waiting.put(_Job(lambda: base_records(labels, known), lambda: bool(known) or bool(labels.any())))
+        known = cache(read_facts)
+        self._waiting.put(_Job(lambda: base_records(labels, known()), lambda: bool(known()) or bool(labels.any())))
 
     def mark_saved(self) -> None:
         """Record that everything added so far is saved to a file."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import repeat
 from typing import Any
 
 from numpy.typing import NDArray
@@ -64,8 +65,7 @@ class Census:
 
     def total(self, labels: Iterable[int]) -> int:
         """Return the total number of pixels of several objects."""
-        size = self._sizes.get
-        return sum(size(label, 0) for label in labels)
+        return sum(map(self._sizes.get, labels, repeat(0)))
 
     def take(self, parts: Iterable[Difference]) -> set[int]:
         """Update the sizes after a step has been written.

@@ -17,6 +17,7 @@ from napari_foundseg.core.editing.history import composed
 from napari_foundseg.core.editing.object_facts import facts_of_table, with_facts
 from napari_foundseg.core.editing.step_facts import changed_facts, edited_ids
 from napari_foundseg.widgets.layers.object_features import INDEX, indexed_features, measured_columns
+from napari_foundseg.widgets.qt.late_collections import postpone_collections, resume_collections
 from napari_foundseg.widgets.qt.numpy_thread import NumpyThread
 
 if TYPE_CHECKING:
@@ -150,10 +151,12 @@ class BackgroundEdits(QObject):
         self._released = True
         self.cancel()
         self._orders.clear()
+        resume_collections(self)
         self.changed.emit()
 
     def _start(self) -> None:
         order = self._orders[0]
+        postpone_collections(self)
         try:
             make, known = order.prepare()
             step = None if order.step is None else order.step()
@@ -195,24 +198,29 @@ class BackgroundEdits(QObject):
                 self._result = error
             self._is_written = True
             if result.values.size <= _SMALL:
-                self._finish_written()
+                self._finish(self._result)
             else:
-                # The window can draw and handle input between writing the edit and reporting it.
-                QTimer.singleShot(0, self._finish_written)
+                # The window can draw and handle input between writing the edit, reporting it, and enabling the tools.
+                QTimer.singleShot(0, self._finish_large)
 
-    def _finish_written(self) -> None:
+    def _finish_large(self) -> None:
         if not self._released:
-            self._finish(self._result)
+            self._report(self._result)
+            QTimer.singleShot(0, self.changed.emit)
 
     def _finish(self, result: bool | Exception) -> None:
+        self._report(result)
+        self.changed.emit()
+
+    def _report(self, result: bool | Exception) -> None:
         order = self._orders.popleft()
         self._is_written = False
         self._array = None
+        resume_collections(self)
         others = bool(self._orders)
         order.done(result)
         if others and self._orders:
             self._start()
-        self.changed.emit()
 
 
 def _made(

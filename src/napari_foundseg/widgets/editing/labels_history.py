@@ -102,6 +102,8 @@ class LabelsHistory(QObject):
         self.file = layer_file(layer)
         self.file.look_again()
         self._busy = False
+        #: Whether the layer's features are being changed by a step that is reported with `stepped` soon.
+        self.step_follows = False
         self._users: set[Hashable] = set()
         self._presence = LayerPresence(layer, self.release)
         self._applied: MadeEdit | None = None
@@ -214,7 +216,11 @@ class LabelsHistory(QObject):
         if made.part is None and not made.known_after:
             return False
         if made.table is not None:
-            self.layer.features = made.table
+            self.step_follows = True
+            try:
+                self.layer.features = made.table
+            finally:
+                self.step_follows = False
         if made.step is not None:
             self._applied = made
             return True
@@ -323,10 +329,7 @@ class LabelsHistory(QObject):
         self.changed.emit(f"{done}: {step.name}.{self.counted.describe(turned)}{note}")
 
     def _write_part(self, part: Difference) -> int:
-        """Write one part of an undo or redo.
-
-        Return the number of pixels left unchanged because something else has changed them.
-        """
+        """Write a part of an undo or redo; return how many pixels are left, since something else has changed them."""
         before = np.array(self.layer.data[part.box])
         after, left = part.onto(before)
         self._write_box(part.box, before, after)

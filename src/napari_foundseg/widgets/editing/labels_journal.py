@@ -11,9 +11,10 @@ from napari.layers import Labels
 from napari.utils.notifications import show_warning
 from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined] # qtpy adds it
 
+from napari_foundseg.core.editing.object_facts import facts_of_table
 from napari_foundseg.io.journal import Header, Journal, end_journal, journal_folder
 from napari_foundseg.widgets.editing.layer_file import layer_file
-from napari_foundseg.widgets.layers.object_features import read_facts
+from napari_foundseg.widgets.layers.object_features import INDEX, indexed_features
 
 if TYPE_CHECKING:
     from napari_foundseg.core.editing.history import EditStep
@@ -87,7 +88,8 @@ class LabelsJournal(QObject):
             return Header.now(owner[0], name, data.shape, owner[1], place)
 
         self._journal = Journal(journal_folder(), header, self.saved.emit, self._report_failure)
-        self._journal.add_all(data, read_facts(layer))
+        table = indexed_features(layer)
+        self._journal.add_all(data, lambda: facts_of_table(table, INDEX))
         if (before := instead or self._file.journal) is not None:
             self.replace(before)
         layer.events.name.connect(self._follow_name)

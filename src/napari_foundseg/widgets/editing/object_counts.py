@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,8 +78,8 @@ class ObjectCounts(QObject):
     def describe(self, turned: set[int]) -> str:
         """Describe the objects that a step has removed or brought back; empty if there are none."""
         census = self.census
-        back = [label for label in sorted(turned) if census.size(label)]
-        gone = sorted(turned - set(back))
+        back = set(filter(census.size, turned))
+        gone = turned - back
         said = ((gone, "removed"), (back, "is back" if len(back) == 1 else "are back"))
         return "".join(f" {_name_objects(ids)} {what}." for ids, what in said if ids)
 
@@ -127,7 +127,7 @@ class ObjectCounts(QObject):
             self._quiet.start()
 
 
-def _name_objects(ids: Sequence[int]) -> str:
+def _name_objects(ids: set[int]) -> str:
     if len(ids) > _NAMED:
         return f"{len(ids)} objects"
-    return f"Object{'s' if len(ids) > 1 else ''} {', '.join(map(str, ids))}"
+    return f"Object{'s' if len(ids) > 1 else ''} {', '.join(map(str, sorted(ids)))}"

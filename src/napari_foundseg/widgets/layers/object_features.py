@@ -72,5 +72,6 @@ def indexed_features(layer: Labels) -> pd.DataFrame:
     if INDEX not in features:
         rows = len(features) if len(features.columns) else 0
         features = features.iloc[:rows].assign(**{INDEX: np.arange(rows)})
-    indexed: pd.DataFrame = features.astype({INDEX: np.int64})
+    # A copy of the table of many objects takes time.
+    indexed: pd.DataFrame = features if features[INDEX].dtype == np.int64 else features.astype({INDEX: np.int64})
     return indexed

@@ -152,6 +152,8 @@ class Measurements(QObject):
     def _record_step(self, step: EditStep) -> None:
         self._edited += step.parts
         self._measure_outdated()
+        if not self._busy and self._table is None:
+            self.changed.emit()
 
     def _on_new_array(self, _event: Any = None) -> None:
         if self.layer.data is not self._array:
@@ -161,7 +163,9 @@ class Measurements(QObject):
 
     def _forget_table(self, _event: Any = None) -> None:
         self._table = self._facts = None
-        self.changed.emit()
+        # The step that follows outdates the table, which takes long to make for many objects.
+        if not self._history.step_follows:
+            self.changed.emit()
 
     def _measure_outdated(self) -> None:
         """Measure outdated objects, with one request at a time, so that results arrive in order."""

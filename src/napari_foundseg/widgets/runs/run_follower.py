@@ -8,6 +8,7 @@ from typing import Any
 from qtpy.QtCore import QObject, Qt, Signal  # type: ignore[attr-defined] # qtpy adds it
 
 from napari_foundseg.core.errors import Cancelled
+from napari_foundseg.widgets.qt.late_collections import postpone_collections, resume_collections
 from napari_foundseg.widgets.runs.run import Run
 
 __all__ = ["RunFollower"]
@@ -51,6 +52,7 @@ class RunFollower(QObject):
         """
         self.run = run
         self._started = time.perf_counter()
+        postpone_collections(self)
         run.progressed.connect(self._progress, Qt.ConnectionType.QueuedConnection)
         run.shown.connect(self._show, Qt.ConnectionType.QueuedConnection)
         run.ended.connect(self._end, Qt.ConnectionType.QueuedConnection)
@@ -67,6 +69,7 @@ class RunFollower(QObject):
         """Stop following the run and return it; it continues, and its result is ignored."""
         run = self.run
         self.run = None
+        resume_collections(self)
         return run
 
     def _progress(self, share: float, words: str) -> None:
@@ -80,7 +83,7 @@ class RunFollower(QObject):
     def _end(self, run: Run, job: Any) -> None:
         if run is not self.run:
             return
-        self.run = None
+        self.drop()
         if job.state == "done":
             self.done.emit(run, job.result)
         elif isinstance(job.error, Cancelled):
