@@ -197,8 +197,10 @@ def replace_overlay(path: str | Path, rgb: NDArray[np.uint8], labels: NDArray[An
     """
     import PIL.Image
 
+    # The search for the smallest file takes ten times as long as the rest of a thumbnail, for two percent of its size.
+    packing = {"optimize": True} if durable else {"compress_level": 1}
     with atomic_write(path, synced="name" if durable else "nothing") as file:
-        PIL.Image.fromarray(overlay(rgb, labels)).save(file, "PNG", optimize=True)
+        PIL.Image.fromarray(overlay(rgb, labels)).save(file, "PNG", **packing)
 
 
 def overlay(rgb: NDArray[np.uint8], labels: NDArray[Any]) -> NDArray[np.uint8]:
