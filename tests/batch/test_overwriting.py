@@ -238,11 +238,13 @@ def test_the_record_of_another_result_is_kept(tmp_path: Path, image: Path) -> No
         ("file/labels.tif", "folder"),
         (f"{'x' * 300}.tif", "too long"),
         ("folder.tif", "is a folder"),
+        ("empty.tif", "is a folder"),
     ],
 )
 def test_what_cannot_be_written_is_found_before_the_run(tmp_path: Path, image: Path, out: str, words: str) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "folder.tif").mkdir()
+    (tmp_path / "empty.tif").mkdir()
     (tmp_path / "folder.tif" / "a").touch()
     if out.startswith("stack"):
         tifffile.imwrite(image, np.zeros((3, 20, 20), np.uint8), photometric="minisblack", metadata={"axes": "ZYX"})
@@ -393,6 +395,28 @@ def test_an_address_is_called_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert str(tmp_path) not in str(raised.value)
     with pytest.raises(fs.FoundsegError, match="is an address"):
         list_items(toy_steps.recipe(address), tmp_path)
+
+
+@pytest.mark.usefixtures("never_runs")
+@pytest.mark.parametrize("option", ["--out", "--table"])
+@pytest.mark.parametrize("address", ["file:///data/labels", "https://example.org/labels", "s3://bucket/labels"])
+def test_nothing_is_written_to_an_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image: Path, address: str, option: str
+) -> None:
+    """A run would make a folder `file:` in the working folder, and the user would look for the labels in vain."""
+    monkeypatch.chdir(tmp_path)
+    outputs = {"--out": "labels.tif", "--table": "objects.csv"}
+    outputs[option] = f"{address}.{'tif' if option == '--out' else 'csv'}"
+    code, words = shell("run", "automatic", image, *(word for pair in outputs.items() for word in pair))
+    assert (code, "is an address (URL), to which nothing is written" in words) == (1, True), words
+    assert [path.name for path in tmp_path.iterdir()] == [image.name]
+
+
+@pytest.mark.usefixtures("never_runs")
+def test_a_table_does_not_replace_an_empty_folder(tmp_path: Path, image: Path) -> None:
+    (tmp_path / "objects.csv").mkdir()
+    code, words = run(image, tmp_path / "labels.tif", "--table", tmp_path / "objects.csv")
+    assert (code, "is a folder" in words) == (1, True), words
 
 
 def test_a_line_of_a_list_that_names_a_file_is_no_comment(tmp_path: Path) -> None:

@@ -125,6 +125,13 @@ def test_python_keeps_what_is_not_ours(tmp_path: Path, name: str) -> None:
         write_any(path, 1)
 
 
+def test_python_writes_to_no_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OutputError, match=r"labels\.tif' is an address"):
+        write_labels("file:///data/labels.tif", np.ones((8, 8), np.uint16))
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_link_is_kept(tmp_path: Path, raw: Path) -> None:
     with pytest.raises(KeptError, match="is a link"):
         write_labels(symlink(raw), np.ones((4, 4), np.uint16))

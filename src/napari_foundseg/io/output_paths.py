@@ -22,7 +22,7 @@ from napari_foundseg.io.files.file_group import finish_writing
 from napari_foundseg.io.formats.file_format import FileHead
 from napari_foundseg.io.formats.ome_zarr_writer import METADATA_FILES
 from napari_foundseg.io.formats.table import is_folder_name
-from napari_foundseg.io.naming import file_of, image_exists
+from napari_foundseg.io.naming import address_of, file_of, image_exists, is_address
 from napari_foundseg.io.written_files import whose_file
 
 __all__ = ["check_outputs", "check_place", "find_files", "free_path", "refuse_inputs", "refuse_kept"]
@@ -95,14 +95,17 @@ def refuse_kept(path: str | Path, *, overwrite: bool) -> None:
     Without `overwrite` that is every file. With it, only foreign files and files that were edited since.
     """
     path = Path(path)
+    _refuse_address(path)
     finish_writing(path)
     with named_errors(path):
         if path.is_symlink():
             raise KeptError(f"{str(path)!r} was kept: it is a link to another place. Remove it, or give another name.")
-        if not os.path.lexists(path) or (path.is_dir() and not any(path.iterdir())):
+        if not os.path.lexists(path):
             return
         if path.is_dir() and not is_folder_name(path.name):
-            raise KeptError(f"{str(path)!r} is a folder with other things in it; give the name of a file.")
+            raise KeptError(f"{str(path)!r} is a folder; give the name of a file.")
+        if path.is_dir() and not any(path.iterdir()):
+            return
     whose = whose_file(path)
     if whose == "ours":
         if not overwrite:
@@ -122,6 +125,7 @@ def refuse_kept(path: str | Path, *, overwrite: bool) -> None:
 
 def check_place(path: str | Path) -> None:
     """Raise `OutputError` if a file with this name cannot be made. A missing folder is allowed: it would be made."""
+    _refuse_address(Path(path))
     path = Path(path).absolute()
     with named_errors(path):
         with suppress(FileNotFoundError, NotADirectoryError):
@@ -153,6 +157,12 @@ def find_files(values: Any) -> Iterator[Path]:
     elif isinstance(values, list | tuple):
         for value in values:
             yield from find_files(value)
+
+
+def _refuse_address(path: Path) -> None:
+    """Raise `OutputError` for a URL; as a path it would be a new folder, such as ``file:``."""
+    if is_address(path):
+        raise OutputError(f"{address_of(path)!r} is an address (URL), to which nothing is written; give a file's name.")
 
 
 def _real(path: Path) -> Path:
