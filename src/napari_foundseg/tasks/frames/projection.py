@@ -51,8 +51,10 @@ _MARGIN = 1
 _REACH = 3
 #: How often a mask is decoded again by its own box, unless that is the same.
 _OWN_BOXES = 3
-#: Pixels by which an own box is smaller on each side: a mask is a little larger than the object, and so would its box.
-_TIGHT = 0.5
+#: Pixels by which an own box is smaller on each side, and their largest share of a side: a mask is a little larger than
+#: the object, and so would its box.
+_TIGHT = 1.0
+_TIGHT_SHARE = 1 / 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,7 +228,8 @@ def _of_own_box(found: Candidates, prompt: Prompt) -> Prompt:
     if not mask.area:
         return prompt
     y0, x0, y1, x1 = mask.box
-    dy, dx = min(_TIGHT, (y1 - y0) / 4), min(_TIGHT, (x1 - x0) / 4)
+    dy = min(_TIGHT, _TIGHT_SHARE * (y1 - y0))
+    dx = min(_TIGHT, _TIGHT_SHARE * (x1 - x0))
     return Prompt(box=(y0 + dy, x0 + dx, y1 - dy, x1 - dx))
 
 
