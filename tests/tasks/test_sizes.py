@@ -211,7 +211,7 @@ def test_slices_without_small_objects_are_seen_at_their_own_size() -> None:
     small, truth = discs(220, dots)
     large, whole = discs(220, [(110, 110, 60.0)])
     stack = fs.Image(np.stack([small, small, large, small, small]), "ZYX")
-    found = fs.automatic(stack, link="none", seed_smoothing=1.0)
+    found = fs.automatic(stack, link="none")
     assert found.provenance["size"]["scale"] == 2
     for z, reference in ((0, truth), (2, whole)):
         assert match_objects(reference, found.labels[z]).precision[0] > 0.95

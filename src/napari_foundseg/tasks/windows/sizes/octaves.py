@@ -187,8 +187,13 @@ def _drop_specks(maps: NDArray[np.float16], labels: NDArray[Any], threshold: flo
     maps[0][~has_object[parts]] = 0
 
 
-def look_at_octaves(look: Callable[[float], Octave], shape: tuple[int, int]) -> list[Octave]:
+def look_at_octaves(
+    look: Callable[[float], Octave], shape: tuple[int, int], foreground_threshold: float
+) -> list[Octave]:
     """Decode a picture at its own size and shrunk by octaves; if its objects are small, also at twice its size.
+
+    A picture in which no octave has an object, but which has foreground, may show objects that are too small for a
+    centre.
 
     Parameters
     ----------
@@ -196,6 +201,8 @@ def look_at_octaves(look: Callable[[float], Octave], shape: tuple[int, int]) -> 
         Takes a scale and returns the octave of the picture at this scale.
     shape : tuple of int
         Rows and columns of the picture.
+    foreground_threshold : float
+        Least foreground probability of an object's pixels.
 
     Returns
     -------
@@ -206,7 +213,12 @@ def look_at_octaves(look: Callable[[float], Octave], shape: tuple[int, int]) -> 
     while scales[-1] > _SMALLEST and min(shape) * scales[-1] / 2 >= _SHORTEST:
         scales.append(scales[-1] / 2)
     octaves = [look(scale) for scale in scales]
-    small = best_octave([octaves]) == 1 and (median_diameter(octaves[:1]) or _ENLARGED_BELOW) < _ENLARGED_BELOW
+    diameter = median_diameter(octaves[:1])
+    if diameter is None:
+        small = bool((octaves[0].maps[0] > foreground_threshold).any())
+    else:
+        small = diameter < _ENLARGED_BELOW
+    small = small and best_octave([octaves]) == 1
     # Takes four times as long, so only if the objects are small.
     return [look(2.0), *octaves] if small else octaves
 

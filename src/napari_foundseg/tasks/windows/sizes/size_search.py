@@ -236,7 +236,7 @@ class SizedMaps:
             done += share
             return self._look(index, scale, maps)
 
-        return look_at_octaves(look, self._shape)
+        return look_at_octaves(look, self._shape, self.thresholds["foreground_threshold"])
 
     def _look(self, index: tuple[int, ...], scale: float, maps: NDArray[np.float16]) -> Octave:
         """Find the objects in the maps of a slice at a scale."""
