@@ -1,7 +1,7 @@
-"""Garbage collections that search all objects wait while something is being computed: each stops the window for 0.2 s.
+"""Postpone full garbage collections while something is computed, since each stops the window for about 0.2 s.
 
-Only the threshold of Python's oldest generation is raised, and set back afterwards, since the process is napari's: a
-collection that something asks for, as napari does for each layer that it removes, is done as ever.
+Only the threshold of Python's oldest generation is raised, and it is restored afterwards, because the process is
+napari's. Explicit collections, such as napari's when it removes a layer, run as usual.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from qtpy.QtCore import QObject, QTimer
 
 __all__ = ["postpone_collections", "resume_collections"]
 
-#: Factor by which these collections become rarer. It is finite, so that garbage has an end in work of hours, too.
+#: Factor by which these collections become rarer. It is finite, so that work of hours does not pile up garbage.
 _RARER = 1000
-#: Milliseconds from the end of the work to the former threshold; until then, its result is being drawn.
+#: Milliseconds from the end of the work until the threshold is restored; meanwhile, the result is drawn.
 _QUIET = 2000
 
-#: Those who are computing something.
+#: The objects that are computing something.
 _busy: WeakSet[QObject] = WeakSet()
 #: The thresholds to restore; empty if none was raised.
 _usual: list[tuple[int, int, int]] = []
 
 
 def postpone_collections(user: QObject) -> None:
-    """Make full collections rare until `user` calls `resume_collections`, or is gone."""
+    """Make full collections rare until `user` calls `resume_collections` or is deleted."""
     _busy.add(user)
     if not _usual:
         now = gc.get_threshold()
