@@ -214,13 +214,10 @@ def look_at_octaves(
         scales.append(scales[-1] / 2)
     octaves = [look(scale) for scale in scales]
     diameter = median_diameter(octaves[:1])
-    if diameter is None:
-        small = bool((octaves[0].maps[0] > foreground_threshold).any())
-    else:
-        small = diameter < _ENLARGED_BELOW
-    small = small and best_octave([octaves]) == 1
+    has_foreground = bool((octaves[0].maps[0] > foreground_threshold).any())
+    is_small = has_foreground if diameter is None else diameter < _ENLARGED_BELOW
     # Takes four times as long, so only if the objects are small.
-    return [look(2.0), *octaves] if small else octaves
+    return [look(2.0), *octaves] if is_small and best_octave([octaves]) == 1 else octaves
 
 
 def _with_edges(
