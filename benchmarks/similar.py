@@ -104,13 +104,12 @@ def main() -> None:
 
 def show_coins() -> None:
     """Print how many of scikit-image's 24 coins are found from each of them, and how many others."""
-    from skimage.data import coins
+    from coins import coins
 
-    image = coins()
-    truth = fs.automatic(image).labels
+    image, truth = coins()
     for label in range(1, int(truth.max()) + 1):
         found = fs.find_similar(image, fs.Prompt(mask=truth == label))
-        matched = match_objects(truth.astype(np.int64), found.labels.astype(np.int64))
+        matched = match_objects(truth, found.labels.astype(np.int64))
         right = int((matched.best >= 0.5).sum())
         print(f"coin {label}: {right} found, {len(found) - right} others", flush=True)
 
