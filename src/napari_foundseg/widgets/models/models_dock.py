@@ -67,6 +67,9 @@ class ModelsWidget(Dock):
         #: Lets the window draw the form before the table is filled.
         self._filling = QTimer(self)
         self._filling.setSingleShot(True)
+        self._filling.timeout.connect(self._use_first_states)
+        #: Result of the first look-up, with which the table is filled.
+        self._first_found: dict[str, tuple[ModelState, ModelTimes | None]] | Exception = {}
         #: Lets the window draw the form before the rest of it is added and the catalogue is read.
         self._opening = QTimer(self)
         self._opening.setSingleShot(True)
@@ -206,9 +209,12 @@ class ModelsWidget(Dock):
 
     def _fill(self, found: dict[str, tuple[ModelState, ModelTimes | None]] | Exception) -> None:
         """Fill the table in the next event-loop iteration, then look for missing packages, which takes longer."""
-        self._filling.timeout.connect(lambda: self._use_states(found))
-        self._filling.timeout.connect(lambda: self._files.ask(look_up_models, self._use_states))
+        self._first_found = found
         self._filling.start()
+
+    def _use_first_states(self) -> None:
+        self._use_states(self._first_found)
+        self._files.ask(look_up_models, self._use_states)
 
     def _use_states(self, found: dict[str, tuple[ModelState, ModelTimes | None]] | Exception) -> None:
         if isinstance(found, Exception):
