@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
+from qtpy.QtCore import QEvent, QObject
+from qtpy.QtWidgets import QWidget
 
 from napari_foundseg.widgets import menu
 
@@ -37,13 +39,32 @@ def test_the_window_goes_on_while_the_first_form_is_imported(tmp_path: Path) -> 
     assert ran.returncode == 0, ran.stderr
 
 
+class ShownWindows(QObject):
+    """The widgets that were shown as windows of their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
+        shown = event is not None and event.type() == QEvent.Type.Show
+        if shown and isinstance(watched, QWidget) and watched.isWindow():
+            self.names.append(type(watched).__name__)
+        return False
+
+
 @pytest.mark.usefixtures("engine")
-def test_every_form_of_the_manifest_opens(viewer: Any) -> None:
+def test_every_form_of_the_manifest_opens_without_a_window_of_its_own(viewer: Any, qtbot: Any, qapp: Any) -> None:
+    windows = ShownWindows()
+    qapp.installEventFilter(windows)
     manifest = yaml.safe_load((Path(menu.__file__).parents[1] / "napari.yaml").read_text())
     for widget in manifest["contributions"]["widgets"]:
         _, form = viewer.window.add_plugin_dock_widget("napari-foundseg", widget["display_name"])
         assert type(form).__name__.endswith("Widget")
         assert type(form).__module__ != menu.__name__
+        qtbot.wait(1)
+        assert windows.names == [], widget["display_name"]
+    qapp.removeEventFilter(windows)
 
 
 def test_what_goes_wrong_in_a_forms_module_is_told(monkeypatch: pytest.MonkeyPatch, viewer: Any) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from html import escape
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
-__all__ = ["labelled_row", "link_html", "side_by_side", "wrapping_label"]
+__all__ = ["below_each_other", "labelled_row", "link_html", "side_by_side", "wrapping_label"]
 
 _LABEL_WIDTH = 62
 
@@ -30,6 +30,16 @@ def side_by_side(*widgets: QWidget) -> QWidget:
     for widget in widgets:
         line.addWidget(widget, 0 if isinstance(widget, QLabel) else 1)
     return row
+
+
+def below_each_other(*widgets: QWidget) -> QWidget:
+    """Return a column of widgets without margins."""
+    column = QWidget()
+    layout = QVBoxLayout(column)
+    layout.setContentsMargins(0, 0, 0, 0)
+    for widget in widgets:
+        layout.addWidget(widget)
+    return column
 
 
 def wrapping_label(text: str) -> QLabel:

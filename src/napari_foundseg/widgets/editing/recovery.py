@@ -37,7 +37,7 @@ __all__ = ["RecoveryRow"]
 
 #: The row that makes the offer in each viewer, by the id of the viewer.
 _offering: dict[int, ReferenceType[RecoveryRow]] = {}
-#: Milliseconds from the removal of a layer to the next search.
+#: Milliseconds from the opening of a form, which is drawn meanwhile, or the removal of a layer to the next search.
 _SOON = 50
 #: Greatest number of list rows that are shown without scrolling.
 _ROWS = 4
@@ -91,7 +91,8 @@ class RecoveryRow(QWidget):
         ):  # fmt: skip
             button.clicked.connect(act)
             button.setToolTip(text)
-        self.later_button.setVisible(not everything)
+        if everything:
+            self.later_button.hide()
         self._offer = QWidget()
         offer = QVBoxLayout(self._offer)
         offer.setContentsMargins(0, 0, 0, 0)
@@ -108,7 +109,7 @@ class RecoveryRow(QWidget):
         self._soon.timeout.connect(self.look)
         viewer.layers.events.removed.connect(self._look_soon)
         self.hide()
-        self.look()
+        self._soon.start()
 
     @property
     def offers(self) -> bool:

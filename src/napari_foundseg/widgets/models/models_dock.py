@@ -11,7 +11,7 @@ from typing import Any
 from napari.viewer import Viewer
 from qtpy.QtCore import QEvent, QTimer, QUrl
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import QMessageBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QMessageBox, QWidget
 
 from napari_foundseg.core.errors import Cancelled, FoundsegError
 from napari_foundseg.models.catalog import CatalogRow, catalog, row
@@ -22,7 +22,7 @@ from napari_foundseg.models.store import locate
 from napari_foundseg.tasks import TASKS
 from napari_foundseg.tasks.task_models import tasks_for
 from napari_foundseg.widgets.controls.catalogue_watch import catalogue_watch
-from napari_foundseg.widgets.controls.rows import wrapping_label
+from napari_foundseg.widgets.controls.rows import below_each_other, wrapping_label
 from napari_foundseg.widgets.forms.dock import Dock
 from napari_foundseg.widgets.forms.download_row import DownloadRow
 from napari_foundseg.widgets.forms.open_forms import open_form
@@ -70,12 +70,12 @@ class ModelsWidget(Dock):
         self._filling.timeout.connect(self._use_first_states)
         #: Result of the first look-up, with which the table is filled.
         self._first_found: dict[str, tuple[ModelState, ModelTimes | None]] | Exception = {}
-        #: Lets the window draw the form before the rest of it is added and the catalogue is read.
+        #: Adds one part of the form in each iteration of the event loop: Qt applies the style to all controls that are
+        #: shown at once. The catalogue is read after the last one.
         self._opening = QTimer(self)
-        self._opening.setSingleShot(True)
-        self._add_controls()
+        self._opening.timeout.connect(self._open_next_part)
+        self._parts = self._make_parts()
         self._connect()
-        self._opening.timeout.connect(self._list)
         self._opening.start()
 
     def show_models(self, task: str = "", model: str = "") -> None:
@@ -137,7 +137,8 @@ class ModelsWidget(Dock):
 
     # Building.
 
-    def _add_controls(self) -> None:
+    def _make_parts(self) -> list[QWidget]:
+        """Make the controls, and return them in groups from top to bottom."""
         self.questions = ModelQuestions(self._titles)
         self.filters = ModelFilters(self._titles)
         self.search, self.task_filter, self.image_filter = self.filters.search, self.filters.task, self.filters.image
@@ -150,27 +151,21 @@ class ModelsWidget(Dock):
         self.outcome.setAccessibleName("What was done")
         self.buttons = ModelButtons(self._titles)
         self.import_button = WeightsImport()
-        above: tuple[QWidget, ...] = (self.questions, self.filters, self.table, self.count)
-        for widget in above:
-            self._layout.addWidget(widget)
-        below = QWidget()
-        layout = QVBoxLayout(below)
-        layout.setContentsMargins(0, 0, 0, 0)
-        for widget in (
-            self.buttons,
-            self.progress,
-            self.messages["model"],
-            self.outcome,
-            self.token,
-            self.details,
-            self.import_button,
-            self.messages["import"],
-            self.messages["run"],
-        ):
-            layout.addWidget(widget)
-        # In the next iteration of the event loop: Qt applies the style to all controls of a form that is shown at once.
-        self._opening.timeout.connect(partial(self._layout.insertWidget, self._layout.count(), below))
         self._layout.addStretch(1)
+        messages = self.messages
+        return [
+            below_each_other(self.questions, self.filters),
+            below_each_other(self.table, self.count),
+            below_each_other(self.buttons, self.progress, messages["model"], self.outcome, self.token, self.details),
+            below_each_other(self.import_button, messages["import"], messages["run"]),
+        ]
+
+    def _open_next_part(self) -> None:
+        if self._parts:
+            self._layout.insertWidget(self._layout.count() - 1, self._parts.pop(0))
+        else:
+            self._opening.stop()
+            self._list()
 
     def _connect(self) -> None:
         self.filters.changed.connect(self._filter)
