@@ -46,7 +46,7 @@ class ShownWindows(QObject):
         super().__init__()
         self.names: list[str] = []
 
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         shown = event is not None and event.type() == QEvent.Type.Show
         if shown and isinstance(watched, QWidget) and watched.isWindow():
             self.names.append(type(watched).__name__)
