@@ -114,6 +114,27 @@ def test_search_and_filters_narrow_the_table(qtbot: Any, dock: ModelsWidget) -> 
     assert not dock.buttons.download.isEnabled()
 
 
+def test_models_of_the_name_that_is_searched_come_first(qtbot: Any, dock: ModelsWidget) -> None:
+    before = dock.table.shown()
+    for text in ("SAM 2", "sam2"):
+        dock.search.clear()
+        qtbot.keyClicks(dock.search, text)
+        first = [row(name).title for name in dock.table.shown()[:9]]
+        assert all(title.startswith(("SAM 2.1", "SAM 2.0", "MedSAM2")) for title in first), first
+        assert dock.table.visualItemRect(dock.table.topLevelItem(0)).top() >= 0, "the first one is in view"
+    dock.search.clear()
+    qtbot.keyClicks(dock.search, "vit-b histopathology")
+    assert dock.table.shown()[0] == "micro-sam-vit-b-histopathology"
+    dock.table.choose("micro-sam-vit-b-histopathology")
+    dock.search.clear()
+    assert dock.table.shown() == before
+    assert dock.table.name == "micro-sam-vit-b-histopathology", "what was chosen stays chosen"
+    dock.table.sortByColumn(2, Qt.SortOrder.AscendingOrder)
+    qtbot.keyClicks(dock.search, "sam 2")
+    sizes = [row(name).size_mb for name in dock.table.shown()]
+    assert sizes == sorted(sizes), "the user's order goes before"
+
+
 @pytest.mark.parametrize("width", [320, 480])
 def test_names_of_one_family_are_told_apart(dock: ModelsWidget, width: int) -> None:
     dock.setFixedWidth(width)

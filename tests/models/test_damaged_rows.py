@@ -65,6 +65,14 @@ def test_a_row_that_cannot_be_read_is_named_and_the_others_stay(what: str) -> No
         load_model("bad")
 
 
+def test_a_link_to_a_row_that_is_not_there_takes_no_other_row_away(tmp_path: Path) -> None:
+    (models_folder() / "bad.toml").symlink_to(tmp_path / "disk" / "bad.toml")
+    assert "good" in catalog()
+    assert "bad.toml" in listed()
+    with pytest.raises(FoundsegError, match=r"bad\.toml"):
+        load_model("bad")
+
+
 @pytest.mark.parametrize(
     ("there", "instead", "wanted"),
     [

@@ -100,6 +100,9 @@ class Handler(BaseHTTPRequestHandler):
         return self.headers.get("Authorization", "").removeprefix("Bearer ")
 
     def _api(self, path: str) -> None:
+        if self.web.api_status:
+            self.send(self.web.api_status, self.web.api_body)
+            return
         if path == "/api/whoami-v2":
             known = self._token() in self.web.accounts
             body = {"name": self.web.accounts.get(self._token(), ""), "type": "user",
@@ -108,9 +111,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         name, _, commit = path.removeprefix("/api/models/").partition("/revision/")
         repo = self.web.repos.get(name)
-        if self.web.api_status:
-            self.send(self.web.api_status, b"")
-        elif repo is None:
+        if repo is None:
             self.send(401 if not self._token() else 404, b"{}", X_Error_Code="RepoNotFound")
         elif commit not in ("", "main", repo.commit):
             self.send(404, b"{}", X_Error_Code="RevisionNotFound")
@@ -156,7 +157,8 @@ class WebServer:
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.sent = 0
         self.etags = True
-        self.api_status = 0
+        #: Answer of the API in place of its own, where the status is not 0.
+        self.api_status, self.api_body = 0, b""
         #: Set to let requests go on that stall.
         self.released = threading.Event()
         handler = type("HandlerOfServer", (Handler,), {"web": self})
@@ -256,6 +258,11 @@ def packed(handler: Handler, content: bytes) -> bool:
     """Send it compressed, though it was asked for as it is."""
     handler.send(200, gzip.compress(content), Content_Encoding="gzip")
     return True
+
+
+def answer(body: bytes, **headers: str) -> Fault:
+    """Send something else, as if it were the file."""
+    return lambda handler, _content: handler.send(200, body, **headers) or True
 
 
 def redirect(address: str) -> Fault:

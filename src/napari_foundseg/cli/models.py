@@ -194,6 +194,10 @@ def log_in(
 ) -> None:
     """Have the Hugging Face hub's client keep a token, for models whose authors ask for consent."""
     from napari_foundseg.models.downloads.hub import keep_token
+    from napari_foundseg.models.files.small_text import read_small_text
 
-    token = token_file.read_text(encoding="utf-8") if token_file else typer.prompt("Token", hide_input=True, err=True)
+    try:
+        token = read_small_text(token_file) if token_file else typer.prompt("Token", hide_input=True, err=True)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{token_file} cannot be read ({error}); give a text file that holds the token.") from error
     show_line(f"The token of {keep_token(token.strip())} is kept by the hub's client.")

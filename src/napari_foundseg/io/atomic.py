@@ -258,6 +258,7 @@ def _exchange(one: Path, other: Path) -> bool:
 
 _WHAT_TO_DO = {
     errno.ENOENT: "its folder does not exist; make the folder or choose another",
+    errno.EEXIST: "a file, or a link to a place that is not there, is in its way; remove that or choose another folder",
     errno.ENOTDIR: "its folder is a file; choose another folder",
     errno.EISDIR: "it is a folder; give the name of a file",
     errno.EACCES: "writing is not permitted here; choose another folder or close the program that has the file open",

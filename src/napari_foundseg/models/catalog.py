@@ -8,6 +8,7 @@ import logging
 import os
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -95,7 +96,7 @@ class CatalogRow:
     finds: tuple[str, ...] = ()
     """What it finds, keys of `choosing.advice.FINDS`; empty: derived from its protocols."""
     modalities: tuple[str, ...] = ()
-    """Images that it was trained on, keys of `choosing.advice.MODALITIES`; empty if unknown."""
+    """Images that it was mainly trained on, keys of `choosing.advice.MODALITIES`; empty if unknown."""
     citation: str
     """Publications to cite."""
     assumed: str = ""
@@ -211,13 +212,16 @@ def models_folder() -> Path:
 def user_rows() -> Mapping[str, CatalogRow]:
     """Return the user's rows by name. They are read again if their files have changed."""
     folder = models_folder()
-    try:
-        with os.scandir(folder) as entries:
-            found = sorted(
-                (e.name, e.stat().st_mtime_ns, e.stat().st_size) for e in entries if e.name.endswith(".toml")
-            )
-    except OSError:
-        found = []
+    found: list[tuple[str, int, int]] = []
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(".toml"):
+                # A link to a file that is not there has no facts; reading it names it as damaged.
+                facts = None
+                with suppress(OSError):
+                    facts = entry.stat()
+                found.append((entry.name, *((facts.st_mtime_ns, facts.st_size) if facts else (0, 0))))
+    found.sort()
     state = (folder, tuple(found))
     if _read.get("state") != state:
         rows, damaged = _rows_of(folder, [name for name, _, _ in found])

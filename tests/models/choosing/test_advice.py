@@ -85,7 +85,7 @@ def test_what_speaks_against_a_model_is_said() -> None:
     assert sam.task == "prompt"
     assert "it does not look for whole cells by itself" in sam.reasons[0]
     assert "to download, 375 MB" in sam.reasons
-    assert "trained on other images (photographs)" in sam.cautions
+    assert "trained mainly on other images (photographs)" in sam.cautions
     shrinking = next(one for one in _ranked("things", "small", "photograph") if one.row.family == "detr")
     assert any("small objects may be missed" in words for words in shrinking.cautions)
     gated = _row(gated=True, modalities=["photograph"])

@@ -8,8 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from napari_foundseg.core.errors import DownloadError, OfflineError
+from napari_foundseg.cli import app
+from napari_foundseg.core.errors import DownloadError, FoundsegError, OfflineError
 from napari_foundseg.models.catalog import CatalogRow, models_folder, row, save_row
 from napari_foundseg.models.downloads.download import download
 from napari_foundseg.models.downloads.hub import hub_token, keep_token
@@ -186,6 +188,52 @@ def test_gated_unknown_and_faulty_hubs_are_told_apart(web: WebServer, net: Catal
     web.api_status = 500
     with pytest.raises(DownloadError, match=r"has a fault or is busy \(HTTP 500\)"):
         download(make_row("other", "hf:lab/other"))
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (200, b"<html>Log in</html>", "sends something other than the hub's facts about lab/net.*a login first"),
+        (200, b"[]", "sends something other than the hub's facts"),
+        (200, b"{}", "sends something other than the hub's facts"),
+        (403, b"", r"refuses \(HTTP 403\); open this address in a browser"),
+        (429, b"", r"is busy \(HTTP 429\); try again later"),
+    ],
+)
+def test_answers_that_are_not_the_hubs_are_named_and_leave_nothing(
+    web: WebServer, net: CatalogRow, status: int, body: bytes, words: str
+) -> None:
+    web.api_status, web.api_body = status, body
+    with pytest.raises(DownloadError, match=words):
+        download(net)
+    if status == 200:
+        with pytest.raises(DownloadError, match="sends something other"):
+            keep_token("hf_known")
+    assert not (models_folder() / "downloads/net").exists()
+    web.api_status = 0
+    assert model_state(download(row("net"))).kind == "ready"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "cannot be read.*give a text file"),
+        (b"\xd0\xff", "cannot be read.*give a text file"),
+        (b"\n", "The token is empty; copy it again from"),
+        (b"hf_one hf_two", "has spaces or other characters"),
+    ],
+)
+def test_a_file_that_holds_no_token_is_named(web: WebServer, tmp_path: Path, content: bytes | None, words: str) -> None:
+    file = tmp_path / "token.txt"
+    if content is not None:
+        file.write_bytes(content)
+    refused = CliRunner().invoke(app, ["models", "login", "--token-file", str(file)])
+    with pytest.raises(FoundsegError, match=words):
+        raise refused.exception  # type: ignore[misc]
+    assert not web.requests
+    web.accounts = {"hf_known": "ada"}
+    file.write_text("hf_known\n")
+    assert "The token of ada" in CliRunner().invoke(app, ["models", "login", "--token-file", str(file)]).output
 
 
 def test_a_repository_without_weights_is_named(web: WebServer, net: CatalogRow) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import hashlib
 import json
 import os
@@ -12,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -117,6 +119,29 @@ def test_a_server_that_drops_every_connection_leaves_a_part_that_the_next_try_co
     assert [headers["range"] for headers in web.asked(FILE)] == ["bytes=1500000-"]
 
 
+def test_a_server_that_sends_nothing_is_not_said_to_have_left_a_part(web: WebServer, big: CatalogRow) -> None:
+    web.faults[FILE] = [web_server.refuse(500)] * 3
+    with pytest.raises(DownloadError, match=r"HTTP 500\); try again later\.$"):
+        download(big)
+    assert not files_here()
+    finishes(big)
+
+
+def test_what_is_in_the_way_of_a_folder_is_named(
+    web: WebServer, big: CatalogRow, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk" / "models"
+    (tmp_path / "link").symlink_to(disk)
+    monkeypatch.setenv("FOUNDSEG_MODELS", str(tmp_path / "link"))
+    for _ in range(2):
+        with pytest.raises(OutputError, match=r"link to a place that is not there.*remove that or choose another"):
+            download(big)
+    assert not web.asked(FILE)
+    disk.mkdir(parents=True)
+    download(big)
+    assert locate(row("big")) == tmp_path / "link/downloads/big/big.pth"
+
+
 def test_a_stop_leaves_a_part_at_once_though_the_server_is_silent(web: WebServer, big: CatalogRow) -> None:
     started = time.monotonic()
     leaves_half(web, big)
@@ -189,8 +214,17 @@ def test_a_damaged_record_costs_the_part_and_nothing_else(web: WebServer, big: C
         (lambda handler, _: handler.send(200, b"<html>moved</html>") or True, "web page in place"),
         (lambda h, _: h.send(200, b"version https://git-lfs.github.com/spec/v1\nsize 375000000\n") or True, "375 MB"),
         (lambda handler, _: handler.send(200, b"") or True, "empty"),
+        (web_server.answer(b"\xef\xbb\xbf<!DOCTYPE html><html>"), "web page in place"),
+        (web_server.answer(b"<!-- portal --><head><title>Login</title>"), "web page in place"),
+        (web_server.answer(gzip.compress(b"<html>moved</html>"), Content_Encoding="gzip"), "web page in place"),
+        (web_server.answer(b'{"error": "quota exceeded"}'), "sends text in place of big.pth: .*quota exceeded"),
+        (web_server.answer(b"<Error><Code>NoSuchKey</Code></Error>"), "sends text in place of big.pth: .*NoSuchKey"),
+        (web_server.answer(CONTENT, Content_Encoding="br"), "in the coding 'br'.*import it"),
+        (web_server.refuse(302), r"redirects to no address.*Open http.*can be imported"),
+        (web_server.redirect("http://nobody.invalid/big.pth"), r"nobody.invalid \(where 127.0.0.1:\d+ redirects\)"),
         (web_server.redirect(FILE), "in a circle"),
         (web_server.redirect("file:///etc/passwd"), "not secure"),
+        (web_server.redirect("ftp://127.0.0.1/big.pth"), "not secure"),
     ],
 )
 @pytest.mark.parametrize("half", [False, True])

@@ -33,7 +33,7 @@ FINDS: Final[Mapping[str, str]] = {
     "textures": "Regions that look alike",
     "names": "Names for masks that I have",
 }
-#: Answers to the third question: the kind of image. Rows name the kinds that models were trained on.
+#: Answers to the third question: the kind of image. Rows name the kinds that models were mainly trained on.
 MODALITIES: Final[Mapping[str, str]] = {
     "fluorescence": "Fluorescence",
     "light": "Brightfield or phase contrast",
@@ -219,7 +219,7 @@ def _judge_modality(row: CatalogRow, modality: str, reasons: list[str], cautions
         cautions.append("its row does not say what images it was trained on")
         return 0
     trained = " and ".join(MODALITIES.get(name, name).lower() for name in row.modalities)
-    cautions.append(f"trained on other images ({trained})")
+    cautions.append(f"trained mainly on other images ({trained})")
     return -1
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fnmatch
+import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -87,15 +89,19 @@ def keep_token(token: str) -> str:
     from huggingface_hub.errors import HfHubHTTPError
 
     check_online("The check of a token", endpoint())
+    page = f"{endpoint()}/settings/tokens"
+    if not re.fullmatch(r"[!-~]+", token):
+        what = "has spaces or other characters that no token has" if token else "is empty"
+        raise DownloadError(f"The token {what}; copy it again from {page}.")
     with _named("the token", token):
         _use_certificates()
         try:
             name = str(HfApi(endpoint=endpoint()).whoami(token=token).get("name", ""))
             login(token=token, add_to_git_credential=False)
         except (ValueError, HfHubHTTPError) as error:
-            if isinstance(error, HfHubHTTPError) and error.response.status_code not in (401, 403):
+            status = error.response.status_code if isinstance(error, HfHubHTTPError) else 0
+            if status not in (0, 401, 403) or isinstance(error, json.JSONDecodeError):
                 raise
-            page = f"{endpoint()}/settings/tokens"
             raise DownloadError(f"The hub does not know this token; make one that may read at {page}.") from error
     return name
 
@@ -204,7 +210,7 @@ def _named(name: str, token: str | None) -> Iterator[None]:
 
 
 def _fault(error: Exception, name: str, token: str | None) -> str:
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
     status = getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(error, GatedRepoError):
@@ -216,8 +222,17 @@ def _fault(error: Exception, name: str, token: str | None) -> str:
     if isinstance(error, RepositoryNotFoundError):
         seen_by = "your token" if token else "everybody"
         return f"{hub_page(name)} is not a repository that {seen_by} may see: it was moved, deleted or made private."
-    if status is not None:
+    if status is not None and (status == 429 or status >= 500):
         return f"{endpoint()} has a fault or is busy (HTTP {status}); try again later."
+    if status is not None:
+        return f"{endpoint()} refuses (HTTP {status}); open this address in a browser to see why."
+    if isinstance(error, HFValidationError):
+        return f"{name!r} is not the name of a repository, such as owner/name: {error!s:.200}"
+    if isinstance(error, json.JSONDecodeError | TypeError | KeyError | AttributeError):
+        return (
+            f"{endpoint()} sends something other than the hub's facts about {name}: a network may ask for a login "
+            "first, or HF_ENDPOINT names another server. Open the address in a browser; then try again."
+        )
     if "timed out" in str(error).lower() or "timeout" in type(error).__name__.lower():
         seconds = f"{timeout():g} seconds"
         return f"{endpoint()} sent nothing for {seconds}; try again later, or set FOUNDSEG_TIMEOUT to more seconds."

@@ -23,8 +23,16 @@ __all__ = ["Transfer", "transfer"]
 _CHUNK = 1 << 20
 #: Seconds to wait before each new attempt after a lost connection. An attempt that brings bytes resets the count.
 WAITS = (0.5, 2.0, 5.0)
+#: Bytes of a file that show whether it is text.
+_START = 1024
+#: Characters that text does not contain, but the first bytes of every format of weights do.
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+#: Endings of the files of a model that are text, or may be.
+_TEXTS = (".json", ".txt", ".model", ".spm", ".jinja", ".md", ".yaml", ".yml", ".py")
+#: Codings of an answer that Python cannot undo.
+_OTHER_CODINGS = ("br", "zstd", "compress", "x-compress")
 #: First bytes of web pages, and of Git LFS pointers in place of files.
-_PAGE = re.compile(rb"\s*(<!doctype html|<html|<\?xml[^>]*>\s*<(html|error))", re.IGNORECASE)
+_PAGE = re.compile(rb"(\xef\xbb\xbf)?\s*(<!--.*?-->\s*)*<(!doctype html|html|head|body)", re.IGNORECASE | re.DOTALL)
 _POINTER = b"version https://git-lfs.github.com/spec/"
 
 
@@ -172,9 +180,8 @@ def _fetch(file: PlannedFile, part: _Part, by: Transfer) -> PlannedFile:
             tries = 0 if part.position > furthest else tries + 1
             furthest = max(furthest, part.position)
             if tries >= len(WAITS):
-                raise DownloadError(
-                    f"{file.name} is not complete: {error} The downloaded part is kept; Download continues from there."
-                ) from error
+                kept = " The downloaded part is kept; Download continues from there." if part.position else ""
+                raise DownloadError(f"{file.name} is not complete: {error}{kept}") from error
             whole = False
             _wait(WAITS[tries], by.cancelled)
     return file
@@ -205,10 +212,17 @@ def _fetch_once(file: PlannedFile, part: _Part, by: Transfer, *, whole: bool) ->
 
 def _take(file: PlannedFile, part: _Part, by: Transfer, answer: Answer, start: int) -> tuple[PlannedFile, bool]:
     offset, total = _sent_range(answer, start)
-    first = next(answer.chunks, b"")
+    coding = answer.headers.get("Content-Encoding", "identity").strip().lower()
+    if coding in _OTHER_CODINGS:
+        raise DownloadError(
+            f"{answer.url} sends {file.name} in the coding {coding!r}, which cannot be read here: get the file with a "
+            "browser, and import it."
+        )
+    packed = coding in ("gzip", "x-gzip", "deflate")
+    chunks = _unpacked(answer, packed=packed)
+    first = _start(chunks)
     _refuse_page(file, answer, first if offset == 0 else b"")
     told = replace(file, etag=_version(answer.headers))
-    packed = answer.headers.get("Content-Encoding", "identity").lower() in ("gzip", "x-gzip", "deflate")
     known = bool(file.sha256 or file.git_sha1) and file.size is not None
     if not known:
         told = replace(told, size=None if packed else total or None)
@@ -225,7 +239,8 @@ def _take(file: PlannedFile, part: _Part, by: Transfer, answer: Answer, start: i
         by.need(told.size - offset)
     if offset != part.position:
         part.cut(offset)
-    for chunk in _unpacked(first, answer, packed=packed):
+    part.write(first)
+    for chunk in chunks:
         part.write(chunk)
     return told, told.size is None or part.position >= told.size
 
@@ -252,8 +267,16 @@ def _version(headers: Message) -> str:
     return etag if etag.startswith('"') else headers.get("Last-Modified", "").strip()
 
 
+def _start(chunks: Iterator[bytes]) -> bytes:
+    """Return the first bytes of a body: enough to see what it is, or all of it."""
+    found = b""
+    while len(found) < _START and (chunk := next(chunks, None)) is not None:
+        found += chunk
+    return found
+
+
 def _refuse_page(file: PlannedFile, answer: Answer, first: bytes) -> None:
-    """Raise DownloadError if the answer is a web page or a Git LFS pointer instead of the file."""
+    """Raise DownloadError if the answer is a web page, a Git LFS pointer or other text instead of the file."""
     kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if kind in ("text/html", "application/xhtml+xml") or _PAGE.match(first):
         raise DownloadError(
@@ -264,18 +287,23 @@ def _refuse_page(file: PlannedFile, answer: Answer, first: bytes) -> None:
         size = re.search(rb"\nsize (\d+)", first)
         real = f" of {int(size[1]) / 1e6:.0f} MB" if size else ""
         raise DownloadError(f"{file.url} sends a Git LFS pointer in place of {file.name}{real}; its address is wrong.")
+    # A message of the server. The hub states git's hash of files that are text.
+    is_text = file.git_sha1 or file.name.lower().endswith(_TEXTS)
+    if first and not is_text and not _CONTROL.search(first[:_START]):
+        said = " ".join(first[:200].decode("utf-8", "replace").split())
+        raise DownloadError(
+            f"{file.url} sends text in place of {file.name}: {said!r}. Open the address in a browser; then download "
+            "again."
+        )
 
 
-def _unpacked(first: bytes, answer: Answer, *, packed: bool) -> Iterator[bytes]:
+def _unpacked(answer: Answer, *, packed: bool) -> Iterator[bytes]:
     if not packed:
-        if first:
-            yield first
         yield from answer.chunks
         return
     # The server compresses although the request excluded that.
     opened = zlib.decompressobj(47)
     try:
-        yield opened.decompress(first)
         for chunk in answer.chunks:
             yield opened.decompress(chunk)
         yield opened.flush()

@@ -100,11 +100,15 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     max_redirections = 10
     max_repeats = 2
     inf_msg = "redirects in a circle: "
+    #: The address that was asked last.
+    latest = ""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         old, new = urlsplit(req.full_url), urlsplit(newurl)
         if new.scheme not in _PORTS or (old.scheme == "https" and new.scheme == "http"):
+            fp.close()
             raise DownloadError(f"{req.full_url} redirects to {newurl:.200}, which is not secure; get it by hand.")
+        self.latest = newurl
         following = super().redirect_request(req, fp, code, msg, headers, newurl)
         token = req.unredirected_hdrs.get("Authorization")
         if following is not None and token and _origin(old) == _origin(new):
@@ -158,7 +162,8 @@ class Request:
             raise DownloadError(f"{url!r} is not a valid address: {error}.") from error
         if token:
             asked.add_unredirected_header("Authorization", f"Bearer {token}")
-        opener = urllib.request.build_opener(_Redirects(), urllib.request.HTTPSHandler(context=certificates()))
+        self._redirects = _Redirects()
+        opener = urllib.request.build_opener(self._redirects, urllib.request.HTTPSHandler(context=certificates()))
         # A daemon thread: if the server is silent, it ends after the timeout, and nothing waits for it.
         self._thread = threading.Thread(target=self._read, args=(opener, asked), daemon=True)
 
@@ -198,12 +203,17 @@ class Request:
                 item = self._items.get(timeout=_POLL)
             except queue.Empty:
                 if time.monotonic() > latest:
-                    raise _silent(self._url, self._timeout) from None
+                    raise _silent(self._server(), self._timeout) from None
                 continue
             if isinstance(item, Exception):
-                raise _named(item, self._url, self._timeout) from item
+                raise _named(item, self._url, self._server(), self._timeout) from item
             return item
         raise Cancelled("The download was cancelled.")
+
+    def _server(self) -> str:
+        """Return the server that was asked last, and the one that redirected to it."""
+        first, last = _host(self._url), _host(self._redirects.latest or self._url)
+        return last if last == first else f"{last} (where {first} redirects)"
 
 
 def call_interruptibly(function: Callable[[], _T], cancelled: Callable[[], bool]) -> _T:
@@ -235,43 +245,44 @@ def untrusted_text(what: str) -> str:
     )
 
 
-def _silent(url: str, seconds: float) -> DownloadError:
+def _silent(server: str, seconds: float) -> DownloadError:
     return DownloadError(
-        f"{_host(url)} sent nothing for {seconds:g} seconds. The downloaded part is kept; try again later, or "
+        f"{server} sent nothing for {seconds:g} seconds. The downloaded part is kept; try again later, or "
         "set FOUNDSEG_TIMEOUT to more seconds."
     )
 
 
-def _named(error: Exception, url: str, seconds: float) -> Exception:
+def _named(error: Exception, url: str, server: str, seconds: float) -> Exception:
     """Return an error with a message for the user: what failed, why, and how to go on."""
     if isinstance(error, DownloadError):
         return error
     if isinstance(error, urllib.error.HTTPError):
-        return _refusal(error, url)
+        return _refusal(error, url, server)
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(reason, TimeoutError):
-        return _silent(url, seconds)
+        return _silent(server, seconds)
     if isinstance(reason, ssl.SSLCertVerificationError):
-        return DownloadError(untrusted_text(f"{_host(url)} is not trusted ({reason.verify_message})"))
+        return DownloadError(untrusted_text(f"{server} is not trusted ({reason.verify_message})"))
     if isinstance(reason, socket.gaierror):
         return DownloadError(
-            f"{_host(url)} is not found: there is no connection to the internet, or a proxy is needed (HTTPS_PROXY)."
+            f"{server} is not found: there is no connection to the internet, or a proxy is needed (HTTPS_PROXY)."
         )
     if isinstance(reason, ConnectionRefusedError):
-        return DownloadError(f"{_host(url)} refuses connections; try again later, or check HTTPS_PROXY.")
+        return DownloadError(f"{server} refuses connections; try again later, or check HTTPS_PROXY.")
     if isinstance(reason, http.client.HTTPException | ConnectionError | ssl.SSLError | EOFError):
-        return DroppedError(f"The connection to {_host(url)} was lost ({reason or type(reason).__name__}).")
+        why = " ".join(str(reason).split()) or type(reason).__name__
+        return DroppedError(f"The connection to {server} was lost ({why:.200}).")
     return DownloadError(f"{url} cannot be fetched: {reason or type(reason).__name__}.")
 
 
-def _refusal(error: urllib.error.HTTPError, url: str) -> DownloadError:
+def _refusal(error: urllib.error.HTTPError, url: str, server: str) -> DownloadError:
     status = error.code
     with suppress(OSError):
         error.close()
     if _Redirects.inf_msg in str(error.msg):
         return DownloadError(f"{url} redirects in a circle or more than ten times; its address has changed.")
     if status in (429, 500, 502, 503, 504):
-        return DroppedError(f"{_host(url)} is busy or has a fault (HTTP {status}); try again later.")
+        return DroppedError(f"{server} is busy or has a fault (HTTP {status}); try again later.")
     what = {
         401: "requires a login",
         403: "denies you access",
@@ -279,8 +290,9 @@ def _refusal(error: urllib.error.HTTPError, url: str) -> DownloadError:
         407: "cannot be reached, since the proxy asks for a password (HTTPS_PROXY=http://user:password@host:port)",
         410: "no longer has this file",
         416: "does not send the rest",
-    }.get(status, "redirects to an address that is not secure" if status // 100 == 3 else "refuses")
-    return HttpStatusError(f"{_host(url)} {what} (HTTP {status}): {url}", status, error.headers)
+    }.get(status, "redirects to no address, or to one that is not secure" if status // 100 == 3 else "refuses")
+    by_hand = f"Open {url} in a browser to see why; a file that you get in another way can be imported."
+    return HttpStatusError(f"{server} {what} (HTTP {status}). {by_hand}", status, error.headers)
 
 
 def _host(url: str) -> str:

@@ -31,7 +31,9 @@ class ModelFilters(QWidget):
         self.search = QLineEdit()
         self.search.setPlaceholderText("Search models")
         self.search.setAccessibleName("Search models")
-        self.search.setToolTip("Words in names, titles, what models are good for, licences; all must be found.")
+        self.search.setToolTip(
+            "Words in names, titles, what models are good for, licences; all must be found. Matching names come first."
+        )
         self.search.setClearButtonEnabled(True)
         # So that files dropped here are imported by the dock, not pasted into the field.
         self.search.setAcceptDrops(False)

@@ -56,6 +56,19 @@ class ModelLine:
         found = " ".join((*said, self.state, *listed)).casefold()
         return all(word in found for word in text.casefold().split())
 
+    def distance(self, text: str) -> int:
+        """Return how far a search text is from the model's names: 0 if one contains it, 1 if one has all its words."""
+        names = (self.row.name.casefold(), self.row.title.casefold())
+        words = text.casefold().split()
+        # "sam 2" is also in sam2-hiera-tiny and MedSAM2.
+        if any(_letters("".join(words)) in _letters(name) for name in names):
+            return 0
+        return 1 if any(all(word in name for word in words) for name in names) else 2
+
+
+def _letters(text: str) -> str:
+    return "".join(letter for letter in text if letter.isalnum())
+
 
 def look_up_models(*, quick: bool = False) -> dict[str, tuple[ModelState, ModelTimes | None]]:
     """Return the state and times of all models, by name; the window has priority meanwhile.

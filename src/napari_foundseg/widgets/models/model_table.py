@@ -125,13 +125,37 @@ class ModelTable(QTreeWidget):
                 self._fit_columns()
 
     def filter(self, text: str, task: str, modality: str) -> None:
-        """Show only the models that match; if the chosen one is hidden, choose the first that is shown."""
+        """Show only the models that match; if the chosen one is hidden, choose the first that is shown.
+
+        Unless the user has sorted the table, models whose names match the search text come first.
+        """
         self._filters = (text, task, modality)
+        self._rank(text)
         for name, item in self._items.items():
             item.setHidden(not self._lines[name].matches(text, task, modality, self._titles))
         if not self.name:
             shown = self.shown()
             self.choose(shown[0] if shown else "")
+
+    def _rank(self, text: str) -> None:
+        header, root = self.header(), self.invisibleRootItem()
+        assert header is not None
+        assert root is not None
+        if header.sortIndicatorSection() != -1:
+            return
+        wanted = [self._items[name] for name in sorted(self._lines, key=lambda name: self._lines[name].distance(text))]
+        if wanted == [self.topLevelItem(at) for at in range(self.topLevelItemCount())]:
+            return
+        current = self.currentItem()
+        self.blockSignals(True)
+        root.takeChildren()
+        # One by one: a tree that can be sorted would take them in reverse.
+        for item in wanted:
+            self.addTopLevelItem(item)
+        if current is not None:
+            self.setCurrentItem(current)
+        self.blockSignals(False)
+        self.scrollToTop()
 
     def choose(self, name: str) -> None:
         """Choose a model, or none if it is not shown."""
