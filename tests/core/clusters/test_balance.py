@@ -27,6 +27,22 @@ def test_kinds_that_cover_little_are_found_by_their_angle(sizes: tuple[int, ...]
     assert match_clusters(found[None], truth[None]).accuracy > 0.98
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_kind_that_covers_most_and_varies_is_not_divided(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth = np.repeat(np.arange(3), (2600, 300, 100))
+    features = rng.normal(0, 1, (3, 24))[truth] + rng.normal(0, 0.5, (len(truth), 24))
+    features[truth == 0] += 0.5 * rng.uniform(-1, 1, (2600, 1)) * rng.normal(0, 1, 24)
+    scaling, clusters = find_scaled_clusters(features.astype(np.float32), 3, "cosine")
+    found = clusters.nearest(scaling.apply(features))
+    assert match_clusters(found[None], truth[None]).accuracy > 0.98
+
+
+def test_features_that_are_all_alike_are_one_cluster() -> None:
+    _, clusters = find_scaled_clusters(np.ones((50, 3), np.float32), 2, "cosine")
+    assert len(clusters.ids) == 1
+
+
 def test_without_equal_weight_the_features_are_centred_at_their_plain_mean() -> None:
     features, _ = textures((1800, 120, 80))
     scaling, _ = find_scaled_clusters(features, 3, "cosine", equal_weight=False)

@@ -20,6 +20,10 @@ __all__ = ["Scaling", "find_scaled_clusters", "separation"]
 _Floats = NDArray[np.float32]
 #: Least spread of a channel.
 _LEAST = 1e-4
+#: Small clusters that are joined to one, on average.
+_PARTS = 3
+#: Features that they are found in.
+_JOINED_OF = 4_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,16 +68,36 @@ def find_scaled_clusters(
     seed : int
         Random seed.
     equal_weight : bool
-        With the cosine metric: centre and scale the features so that each cluster of k-means counts equally, and
-        start from these clusters. With the Euclidean metric it has no effect, since the centre does not matter.
+        With the cosine metric: centre and scale the features so that each of the clusters that the search starts from
+        counts equally. It starts from those of k-means, and from many small ones that are joined; the more separated
+        result is returned. With the Euclidean metric it has no effect, since the centre does not matter.
     """
     scaling = Scaling.measure(sample)
     scaled = scaling.apply(sample)
     if metric != "cosine" or not equal_weight:
         return scaling, find_clusters(scaled, count, metric, seed)
-    first = find_clusters(scaled, count, "euclidean", seed).nearest(scaled)
-    scaling = Scaling.measure(sample, 1 / np.bincount(first)[first])
-    return scaling, find_clusters(scaling.apply(sample), count, metric, seed, start=first)
+    found = []
+    for first in (find_clusters(scaled, count, "euclidean", seed).nearest(scaled), _joined(scaled, count, seed)):
+        scaling = Scaling.measure(sample, 1 / np.bincount(first)[first])
+        features = scaling.apply(sample)
+        clusters = find_clusters(features, count, metric, seed, start=first)
+        found.append((separation(features, clusters.nearest(features), metric), scaling, clusters))
+    _, scaling, clusters = max(found, key=lambda one: one[0])
+    return scaling, clusters
+
+
+def _joined(features: _Floats, count: int, seed: int) -> NDArray[np.int64]:
+    """Return clusters joined from smaller ones: k-means alone divides what is large and joins what is small."""
+    from sklearn.cluster import AgglomerativeClustering
+
+    some = features[:: max(1, len(features) // _JOINED_OF)]
+    small = find_clusters(some, _PARTS * count, "euclidean", seed)
+    nearest = small.nearest(features)
+    if len(small.ids) <= count:
+        return nearest
+    # Ward's linkage, because others leave a few odd places alone.
+    joined = AgglomerativeClustering(count, linkage="ward").fit_predict(small.centres)
+    return np.asarray(joined[nearest - 1], np.int64)
 
 
 def separation(features: NDArray[Any], labels: NDArray[Any], metric: Metric) -> float:

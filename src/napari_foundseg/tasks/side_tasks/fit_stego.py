@@ -47,6 +47,8 @@ __all__ = ["TASK", "Fitted", "fit_stego", "pictures_in"]
 _SAME = 0.97
 #: How much lower the separation of clusters may be after a fit than without one; benchmarks/clusters.py shows both.
 _LESS_DISTINCT = 0.05
+#: How much higher it must be after a fit than at its beginning, for the fitted head to be kept.
+_MORE_DISTINCT = 0.01
 #: Steps between evaluations of the head, and seconds between models that are saved in the meantime.
 _JUDGED_EVERY = 20
 _KEPT_SECONDS = 15.0
@@ -271,8 +273,10 @@ def _fit_to(maps: list[torch.Tensor], scaled: ScaledFeatures, settings: FitSetti
     )
     if settings.metric != "cosine":
         return Fit(crops, chosen, options)
-    # The fit begins with the clusters that exist without it; less distinct clusters are not kept.
-    return Fit(crops, chosen, options, first_codes=scaled.main_directions(options.dim), rate=scaled.rate)
+    # The fit begins with the clusters that exist without it, and only clusters that are clearly more distinct replace
+    # them: separation differs by less than that between heads of which the one that is ahead may be worse.
+    first = scaled.main_directions(options.dim)
+    return Fit(crops, chosen, options, first_codes=first, rate=scaled.rate, least_gain=_MORE_DISTINCT)
 
 
 def _steps(session: _Session, told: FitProgress, cancelled: Callable[[], bool]) -> bool:

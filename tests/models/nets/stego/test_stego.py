@@ -189,6 +189,22 @@ def test_the_best_head_is_kept_when_later_ones_are_worse() -> None:
     assert all(torch.equal(fit.best[name], kept[name]) for name in kept)
 
 
+def test_the_first_head_is_kept_unless_a_later_one_is_clearly_better() -> None:
+    ratings = iter([-0.60, -0.605, -0.59, -0.62, -0.615])
+    crops = Crops(_maps())
+    settings = CorrespondenceSettings(feature_samples=4)
+    fit = Fit(crops, settings, FitOptions(dim=6, batch_size=4), rate=lambda _: next(ratings), least_gain=0.01)
+    kept = []
+    for _ in range(5):
+        fit.judge()
+        kept.append(fit.best["cluster1.0.weight"].clone())
+        fit.step()
+    assert torch.equal(kept[1], kept[0])
+    assert torch.equal(kept[2], kept[0])
+    assert not torch.equal(kept[3], kept[0])
+    assert torch.equal(kept[4], kept[3])
+
+
 def test_the_head_adds_a_linear_map_and_a_network() -> None:
     head = SegmentationHead(3, 2).eval()
     x = torch.randn(1, 3, 2, 2)

@@ -213,6 +213,8 @@ class Fit:
         Directions in feature space that are the first codes; by default the head begins at random.
     rate : callable, optional
         Takes a head and returns a number, which is lower for a better head; by default the loss on fixed crops.
+    least_gain : float
+        How much lower the rating of a head must be than that of the first one, for the first not to be kept.
     """
 
     def __init__(
@@ -222,8 +224,10 @@ class Fit:
         options: FitOptions,
         first_codes: Tensor | None = None,
         rate: Callable[[SegmentationHead], float] | None = None,
+        least_gain: float = 0.0,
     ) -> None:
         self._rate = rate
+        self._least_gain = least_gain
         self.crops = crops
         self.settings = settings
         self.options = options
@@ -274,7 +278,8 @@ class Fit:
                 value = float(self._loss(_chance(self.options.seed, 2**31), _JUDGED))
             else:
                 value = self._rate(self.head)
-        if all(value < before for _, before in self.judged):
+        lower = all(value < before for _, before in self.judged)
+        if lower and (not self.judged or value < self.judged[0][1] - self._least_gain):
             self.best = {name: tensor.clone() for name, tensor in self.head.state_dict().items()}
         self.judged.append((self.done, value))
         return value
