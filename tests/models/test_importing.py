@@ -22,6 +22,7 @@ from napari_foundseg.io.samples import sample
 from napari_foundseg.models import catalog, importing, store
 from napari_foundseg.models.importing import import_model, remove_model
 from napari_foundseg.tasks.task_models import models_for
+from tests.support import tiny_checkpoints
 
 
 @pytest.fixture(autouse=True)
@@ -207,6 +208,31 @@ def test_two_files_of_one_name_are_two_models_and_a_result_is_repeated_with_its_
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no pipes with names")
+def test_an_address_is_named_as_no_file() -> None:
+    with pytest.raises(CheckpointError, match=r"is an address, not a file.*models download"):
+        import_model("https://huggingface.co/facebook/sam-vit-base")
+    assert not catalog.user_rows()
+
+
+def test_a_folder_that_lacks_a_file_of_its_index_is_named(tmp_path: Path) -> None:
+    folder = tiny_checkpoints.write("SegformerForSemanticSegmentation", tmp_path / "segformer")
+    whole = folder / "model.safetensors"
+    names = [f"model-0000{i}-of-00002.safetensors" for i in (1, 2)]
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": dict(zip("ab", names, strict=True))}))
+    whole.rename(folder / names[0])
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match=rf"is not complete: {names[1]} of its index is missing"):
+            import_model(folder)
+        assert not catalog.user_rows()
+    index.write_text("[]")
+    with pytest.raises(CheckpointError, match="is not an index of weights"):
+        import_model(folder)
+    index.unlink()
+    (folder / names[0]).rename(whole)
+    assert import_model(folder).family == "transformers_segmenters"
+
+
 @pytest.mark.parametrize("name", ["model.pth", "model.safetensors", "folder/model.safetensors", "folder/config.json"])
 def test_a_pipe_is_named_and_not_waited_for(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "folder"

@@ -126,6 +126,15 @@ def test_bad_examples_are_named() -> None:
     damaged = {**example.model_dump(), "picture": "no picture"}
     with pytest.raises(PromptError, match="not a PNG"):
         fs.find_similar(image, damaged)
+    with pytest.raises(fs.FoundsegError, match=r"pixel.*finite"):
+        fs.find_similar(image, {**example.model_dump(), "pixel": float("inf")})
+    for pixel in (1e-9, 1e-3, 1e6):
+        with pytest.raises(PromptError, match=r"pixels across in this image of 200 by 250.*cut them again"):
+            fs.find_similar(image, {**example.model_dump(), "pixel": pixel})
+    with pytest.raises(PromptError, match="Example 2 is also among the objects not to look for"):
+        fs.find_similar(
+            image, [fs.Prompt(mask=truth == 2), fs.Prompt(mask=truth == 1)], negatives=fs.Prompt(mask=truth == 1)
+        )
 
 
 def test_an_example_on_an_empty_place_finds_nothing_says_so_and_the_next_one_finds() -> None:
@@ -277,7 +286,8 @@ def test_owl_takes_examples_of_another_image(tmp_path: Path) -> None:
     image, truth = scene()
     example = Example.cut(fs.Image(image), fs.Prompt(mask=truth == 1))
     other = scene(places=[(50, 60), (100, 130)], seed=1)[0][:90, :100]
-    found = fs.find_similar(other, example, negatives=[example], model=name, threshold=0.3)
+    square = Example.cut(fs.Image(image), fs.Prompt(box=(150, 10, 194, 94)))
+    found = fs.find_similar(other, example, negatives=[square], model=name, threshold=0.3)
     assert found.provenance["settings"]["method"] == "boxes"
     assert found.labels.shape == other.shape
     assert np.array_equal(fs.replay(found.provenance, other).labels, found.labels)

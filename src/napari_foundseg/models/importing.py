@@ -24,7 +24,7 @@ from napari_foundseg.models.family import WeightsView, check_packages
 from napari_foundseg.models.files.checkpoints import read_config, read_shapes
 from napari_foundseg.models.files.folder_files import check_folder
 from napari_foundseg.models.files.known_kinds import holds_network, kind_of_files
-from napari_foundseg.models.store import hash_of, hub_folder, locate, weight_files
+from napari_foundseg.models.store import hash_of, hub_folder, locate, missing_shards, weight_files
 from napari_foundseg.models.torch_import import check_torch_import
 from napari_foundseg.models.unsupported import unsupported_name, unsupported_weights
 
@@ -47,6 +47,11 @@ def view_weights(path: Path, family: str | None = None, facts: Mapping[str, Any]
     if not path.is_file() and not path.is_dir():
         raise CheckpointError(f"{path} is a pipe or a device; choose a file of weights, or a folder with weights.")
     check_folder(path)
+    if path.is_dir() and (missing := missing_shards(path)):
+        raise CheckpointError(
+            f"{path} is not complete: {', '.join(missing[:3])}{' and others' if missing[3:] else ''} of its index is "
+            "missing. Get the folder again."
+        )
     try:
         config = read_config(path)
         shapes = _ShapesOnDemand(path)
@@ -203,6 +208,11 @@ def remove_model(name: str) -> CatalogRow:
 
 
 def _where(path: str | Path) -> Path:
+    if str(path).startswith(("https:", "http:")):
+        raise CheckpointError(
+            f"{path} is an address, not a file: models of the catalogue are downloaded by their names "
+            "(napari-foundseg models download); get other files with a browser, and import them from where they are."
+        )
     if not str(path).startswith("hf:"):
         where = Path(path).expanduser().absolute()
         if where.name in DESCRIPTIONS and where.is_file():

@@ -27,6 +27,7 @@ __all__ = [
     "hash_of",
     "hub_folder",
     "locate",
+    "missing_shards",
     "name_in",
     "problem_of",
     "record",
@@ -135,15 +136,28 @@ def _snapshot(name: str, version: str) -> Path | None:
 
 def _is_complete(snapshot: Path) -> bool:
     """Return whether a snapshot has all its weights. The hub's client may have been stopped during the download."""
-    with suppress(OSError, ValueError, AttributeError, KeyError, RecursionError):
+    with suppress(CheckpointError, OSError):
         found = weight_files(snapshot)
-        for index in snapshot.glob("*.index.json"):
-            shards = set(json.loads(read_small_text(index))["weight_map"].values())
-            # An index for another kind of weights does not count.
-            if {Path(shard).suffix for shard in shards} == {part.suffix for part in found}:
-                found += [snapshot / shard for shard in shards]
-        return bool(found) and all(part.is_file() for part in found)
+        return bool(found) and all(part.is_file() for part in found) and not missing_shards(snapshot)
     return False
+
+
+def missing_shards(folder: Path) -> list[str]:
+    """Return the names of weight files that an index in a folder names and that are not there.
+
+    Raises CheckpointError if an index cannot be read.
+    """
+    kinds = {part.suffix for part in weight_files(folder)}
+    missing = []
+    for index in sorted(folder.glob("*.index.json")):
+        try:
+            shards = {str(name) for name in json.loads(read_small_text(index))["weight_map"].values()}
+        except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
+            raise CheckpointError(f"{index} is not an index of weights ({error!r:.200}): get it again.") from error
+        # An index for another kind of weights does not count.
+        if {Path(name).suffix for name in shards} == kinds:
+            missing += [name for name in sorted(shards) if not (folder / name).is_file()]
+    return missing
 
 
 def weight_files(path: Path) -> list[Path]:

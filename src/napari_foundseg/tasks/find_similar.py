@@ -91,11 +91,32 @@ def run(
     The `predicted_iou` of an object in the result says how well it matches. ``masks`` holds all proposals, so that the
     threshold can change without the model.
     """
+    _check_different(inputs)
     if isinstance(settings, FeatureSettings):
         return _run_features(image, inputs, settings, model, progress, cancelled)
     if isinstance(settings, GuidedSettings):
         return _run_guided(image, inputs, settings, model, progress, cancelled)
     return _run_exemplars(image, inputs, settings, model, progress, cancelled)
+
+
+def _check_different(inputs: SimilarInputs) -> None:
+    """Raise PromptError if an object is to be looked for and not to be looked for."""
+    unwanted = [(one.picture, one.prompt.to_json()) for one in inputs.negatives]
+    for number, one in enumerate(inputs.examples, 1):
+        if unwanted and (one.picture, one.prompt.to_json()) in unwanted:
+            raise PromptError(
+                f"Example {number} is also among the objects not to look for: remove it from one of the two."
+            )
+
+
+def _check_size(diameter: float, image: Image) -> None:
+    """Raise PromptError for examples that are far smaller than a pixel, or far larger than the image."""
+    if not 0.5 <= diameter <= 20 * max(image.plane_shape):
+        height, width = image.plane_shape
+        raise PromptError(
+            f"The examples are {diameter:.2g} pixels across in this image of {height} by {width}, in which nothing of "
+            "that size can be found: cut them again, or search at another level."
+        )
 
 
 def _run_exemplars(
@@ -196,6 +217,7 @@ def _run_features(
     cut: list[int] = []
     area = float(np.median([pattern.area for pattern in patterns]))
     diameter = float(np.sqrt(4 * area / np.pi))
+    _check_size(diameter, image)
     decoded = _decoded(image, inputs, outliner, diameter, lambda share, words: progress(share / 4, words), cancelled)
 
     def proposals() -> Iterator[Mask]:

@@ -71,7 +71,7 @@ def leaves_half(web: WebServer, big: CatalogRow) -> None:
     half = threading.Event()
 
     def progress(share: float, _words: str) -> None:
-        if share > 0.45:
+        if share > 0.49:
             half.set()
 
     with pytest.raises(Cancelled):

@@ -38,7 +38,7 @@ class Example(Declared):
     """The object and its surroundings: 8-bit RGB as PNG in base 64."""
     prompt: Prompt
     """The object in the picture: its mask, or its box."""
-    pixel: float = Field(1.0, gt=0)
+    pixel: float = Field(1.0, gt=0, allow_inf_nan=False)
     """Width of a pixel of the picture, in pixels of the image from which it was cut."""
 
     @field_validator("prompt", mode="before")
