@@ -47,7 +47,7 @@ class ModelDetails(QLabel):
         trained = ", ".join(MODALITIES.get(name, name).lower() for name in row.modalities)
         facts.append(f"For: {escape(', '.join(self._titles[name] for name in line.tasks) or 'no form')}.")
         if trained:
-            facts[-1] += f" Trained on: {escape(trained)}."
+            facts[-1] += f" Trained mainly on: {escape(trained)}."
         facts.append(f"{size_text(row.size_mb)}. {_licences(row)}")
         if (base := base_of(row)) is not None:
             facts.append(
