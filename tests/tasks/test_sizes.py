@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import PIL.Image
 import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -191,7 +192,9 @@ def test_a_blurred_picture_is_sharpened_and_the_result_says_so() -> None:
     assert match_objects(truth, found.labels).precision[0] > 0.9
     assert found.provenance["size"]["sharpening"] >= 1
     assert "sharpened" in " ".join(what_was_chosen(found.provenance))
-    for picture in (clean, clean.repeat(2, 0).repeat(2, 1)):
+    size = np.array(clean.shape) * 2
+    enlarged = np.asarray(PIL.Image.fromarray(clean).resize(tuple(size), PIL.Image.Resampling.BICUBIC))
+    for picture in (clean, clean.repeat(2, 0).repeat(2, 1), enlarged):
         sharp = fs.automatic(picture).provenance
         assert sharp["size"]["sharpening"] == 0
         assert "sharpened" not in " ".join(what_was_chosen(sharp))

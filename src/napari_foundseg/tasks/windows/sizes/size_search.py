@@ -21,7 +21,7 @@ from napari_foundseg.core.pixels.sharpness import sharpening_for, sharpness_of
 from napari_foundseg.core.watershed import instances
 from napari_foundseg.models.protocols.objects import InstanceDecoding
 from napari_foundseg.tasks.windows import tiling
-from napari_foundseg.tasks.windows.instance_maps import decode_maps, resized_maps, scale_for, seen_window
+from napari_foundseg.tasks.windows.instance_maps import decode_maps, resized_maps, scale_for
 from napari_foundseg.tasks.windows.sizes.fusing import fuse
 from napari_foundseg.tasks.windows.sizes.octaves import (
     Octave,
@@ -41,7 +41,7 @@ Search = Literal["once", "each image", "each slice", "second look"]
 _SAMPLE = 3
 #: Most pixels of a slice whose octaves are kept until its maps are made.
 _KEPT = 1 << 22
-#: Side, in pixels, of the middle of a picture, where noise is measured and a second decoding is decided on.
+#: Side, in pixels, of the middle of a picture, where noise and blur are measured and a second decoding is decided on.
 _MIDDLE = 512
 #: Median diameter below which maps of an enlarged picture keep its size.
 _TINY = 9.0
@@ -122,7 +122,7 @@ class SizedMaps:
     noise_only: list[tuple[int, ...]] = field(default_factory=list)
     smoothing: float = 0.0
     _qualities: list[float] = field(default_factory=list)
-    _amounts: dict[tuple[Any, ...], float] = field(default_factory=dict)
+    _amounts: dict[tuple[tuple[int, ...], ...], float] = field(default_factory=dict)
     #: Slices whose objects are far larger or smaller than those of the sample, with their diameter.
     _apart: dict[tuple[int, ...], float] = field(default_factory=dict)
     _scale: float | None = None
@@ -132,7 +132,7 @@ class SizedMaps:
 
     def __post_init__(self) -> None:
         if self.searches:
-            self.smoothing = smoothing_for(max(self._noise(index) for index in self._sample))
+            self.smoothing = smoothing_for(max(noise_of(self._middle(index)) for index in self._sample))
             self._scale, self._usual = (None, None) if self.common is None else self.common
 
     @property
@@ -246,21 +246,15 @@ class SizedMaps:
 
     def _sharpening(self, index: tuple[int, ...], scale: float) -> float:
         """Return the amount of the unsharp mask at a scale, from the sample or, with "each slice", from the slice."""
-        if self.smoothing:
+        # A shrunk picture is less blurred than the picture itself, and sharpening it loses more than it gains.
+        if self.smoothing or scale < 1:
             return 0.0
-        indices = [index] if self.search == "each slice" else self._sample
-        key = (scale, *indices)
-        if key not in self._amounts:
-            self._amounts[key] = sharpening_for(float(np.median([self._sharpness(one, scale) for one in indices])))
-        return self._amounts[key]
-
-    def _sharpness(self, index: tuple[int, ...], scale: float) -> float:
-        """Return the sharpness of the middle of a slice at a scale of at most 1; enlarging does not add blur."""
-        scale = min(scale, 1.0)
-        shape = max(1, round(self._shape[0] * scale)), max(1, round(self._shape[1] * scale))
-        y, x = ((n - min(n, _MIDDLE)) // 2 for n in shape)
-        window = (y, x, y + min(shape[0], _MIDDLE) - 1, x + min(shape[1], _MIDDLE) - 1)
-        return sharpness_of(seen_window(self.image, index, self.region, window, shape).mean(axis=-1))
+        indices = (index,) if self.search == "each slice" else tuple(self._sample)
+        if indices not in self._amounts:
+            self._amounts[indices] = sharpening_for(
+                float(np.median([sharpness_of(self._middle(one)) for one in indices]))
+            )
+        return self._amounts[indices]
 
     def _has_edge(self, index: tuple[int, ...], box: Box, mask: NDArray[np.bool_]) -> bool:
         """Tell whether the picture changes more at the rim of an object than around it."""
@@ -289,12 +283,12 @@ class SizedMaps:
             tile=self.tile, scale=scale, smoothing=smoothing, sharpening=sharpening,
         )  # fmt: skip
 
-    def _noise(self, index: tuple[int, ...]) -> float:
-        """Return the noise of the middle of a slice, in the grey values that the model sees."""
+    def _middle(self, index: tuple[int, ...]) -> NDArray[np.float64]:
+        """Return the middle of a slice, grey, as the model sees it without a filter."""
         (top, left), (rows, columns) = self.region[:2], self._shape
         y, x = ((n - min(n, _MIDDLE)) // 2 for n in (rows, columns))
         box = (top + y, left + x, top + y + min(rows, _MIDDLE) - 1, left + x + min(columns, _MIDDLE) - 1)
-        return noise_of(self.image.rgb(index, box).mean(axis=-1))
+        return np.asarray(self.image.rgb(index, box).mean(axis=-1))
 
     def _fixed(self, index: tuple[int, ...], progress: Callable[[float], None]) -> NDArray[np.float16]:
         """Decode at the scale for the diameter; without one, decode a second time if the objects are small or large."""
