@@ -38,6 +38,16 @@ def test_an_unknown_name_lists_those_there_are() -> None:
         row("sam-9000")
 
 
+@pytest.mark.parametrize(
+    ("name", "near"), [("SAM2", "sam2.1-hiera-tiny, sam2.1-hiera-small, .*"), ("clipsegrd64", "clipseg-rd64-refined")]
+)
+def test_an_unknown_name_is_answered_with_those_near_it(name: str, near: str) -> None:
+    with pytest.raises(
+        ModelNotFoundError, match=rf"no model '{name}'; do you mean {near}\? Choose one of foundseg-tiny"
+    ):
+        row(name)
+
+
 def test_a_model_is_loaded_once_and_the_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading, "_loaded", type(loading._loaded)())
     first = fs.load_model("foundseg-tiny")

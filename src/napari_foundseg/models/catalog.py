@@ -193,9 +193,20 @@ def row(name: str) -> CatalogRow:
     from napari_foundseg.models.unsupported import unsupported_name
 
     named = unsupported_name(name)
+    near = "" if named else ", ".join(_near_names(name))
     raise ModelNotFoundError(
-        f"There is no model {name!r}{f' ({named})' if named else ''}; choose one of {', '.join(catalog())}."
+        f"There is no model {name!r}{f' ({named})' if named else ''}{f'; do you mean {near}?' if near else '.'} Choose "
+        f"one of {', '.join(catalog())}."
     )
+
+
+def _near_names(name: str) -> list[str]:
+    """Return up to five names of models that contain a name, or else are like it."""
+    from difflib import get_close_matches
+
+    names = list(catalog())
+    containing = [one for one in names if name and name.casefold() in one.casefold()]
+    return (containing or get_close_matches(name, names))[:5]
 
 
 def current_family(name: str) -> str:
