@@ -14,11 +14,13 @@ import napari_foundseg as fs
 from napari_foundseg.core.contrast import Limits
 from napari_foundseg.core.errors import Cancelled
 from napari_foundseg.core.image import Image
+from napari_foundseg.core.masks import Mask, iou
 from napari_foundseg.io.readers import read_image
 from napari_foundseg.io.samples import sample
 from napari_foundseg.models.protocols.objects import Candidates
 from napari_foundseg.tasks import TASKS
 from napari_foundseg.tasks.prompt import PromptInputs, PromptSettings, slices
+from tests.support.drawn_stacks import draw_stack, middle_slice
 
 
 def squares(side: int, shape: tuple[int, int] = (500, 500), at: tuple[int, int] = (200, 150)) -> Image:
@@ -285,3 +287,25 @@ def test_a_click_on_the_ground_does_not_give_the_picture() -> None:
     picture, truth = drawn(512, 120, "noisy")
     found = fs.prompt(picture, fs.Prompt(points=[(40, 40)]))
     assert found.table.loc[0, "area"] < 0.5 * truth.size or found.table.loc[0, "predicted_iou"] < 0.6
+
+
+def test_a_click_on_one_of_touching_cells_gives_that_cell() -> None:
+    drawn = draw_stack("touching", spacing=2, seed=3)
+    at = middle_slice(drawn.truth, 3)
+    cell = drawn.truth[at] == 3
+    for point in np.argwhere(ndimage.binary_erosion(cell, iterations=6))[::200]:
+        (first, *others) = fs.prompt(drawn.stack[at], fs.Prompt(points=[point])).masks or ()
+        assert iou(first, Mask.from_array(cell)) > 0.8
+        # What the click alone means to the model remains a candidate.
+        assert all(iou(first, other) < 0.9 for other in others)
+    middle = tuple(int(v) for v in ndimage.center_of_mass(cell))
+    both = fs.Prompt(points=[middle, (middle[0] + 5, middle[1] + 5)])
+    assert iou((fs.prompt(drawn.stack[at], both).masks or ())[0], Mask.from_array(cell)) > 0.7
+
+
+def test_a_click_beyond_the_instance_of_the_decoder_adds_to_the_mask() -> None:
+    drawn = draw_stack("touching", spacing=2, seed=3)
+    at = middle_slice(drawn.truth, 3)
+    points = [tuple(int(v) for v in ndimage.center_of_mass(drawn.truth[at] == label)) for label in (3, 2)]
+    found = fs.prompt(drawn.stack[at], fs.Prompt(points=points)).labels
+    assert all(found[point] for point in points)

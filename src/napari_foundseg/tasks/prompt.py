@@ -11,7 +11,8 @@ again at the scale at which the mask comes nearest to filling a third of the win
 it, unless windows are slow to encode. `tasks.windows.looks` decides which of these looks are worthwhile and which mask
 is taken. If a click has also shown another object, a part or a whole, that is its last candidate. A mask that could be
 better is decoded once more as if the click had been in its middle, which says more about an object than a place near
-its outline.
+its outline. If a quick model has an instance decoder, clicks are decoded in the box of the instance under them, too
+(`tasks.windows.clicked_instance`).
 
 Several clicks are decoded one after the other, each with the mask before it. If the mask leaves out a click, or
 includes one that means "not this", the three masks that the model has for one click are considered too. Clicks with a

@@ -335,8 +335,8 @@ class StorableEmbeddings(Protocol):
 
 
 @runtime_checkable
-class EmbeddingMaps(Encoder, Protocol):
-    """Optional, for `InstanceDecoding`: the maps are decoded from the same embedding that prompts use."""
+class EmbeddingMaps(InstanceDecoding, Encoder, Protocol):
+    """Optional: the maps can be decoded from the same embedding that prompts use."""
 
     def maps_of(self, embedding: Any) -> NDArray[np.float32]:
         """Decode the maps of an encoded picture.
@@ -349,7 +349,7 @@ class EmbeddingMaps(Encoder, Protocol):
         Returns
         -------
         (3, M, N) ndarray of float32
-            The same maps as from `InstanceDecoding.instance_maps`.
+            The maps that `InstanceDecoding.instance_maps` returns for a picture as large as a window.
         """
 
 

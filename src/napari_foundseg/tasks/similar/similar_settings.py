@@ -41,7 +41,7 @@ class FeatureSettings(StackSettings):
     first_speed: ClassVar[float] = 20.0
     colours: ClassVar[ColourRule] = "one dye"
     method: Literal["features"] = Field("features", title="Dense features")
-    threshold: float = Field(0.2, ge=0, le=1, title="Minimum match", json_schema_extra={"step": 0.05, "live": True})
+    threshold: float = Field(0.15, ge=0, le=1, title="Minimum match", json_schema_extra={"step": 0.05, "live": True})
     """Minimum match with the examples, 0 to 1: the model's confidence, times the similarity to an example, times the
     similarity in size. Higher values keep fewer objects."""
     min_area: int = Field(20, ge=0, json_schema_extra={"unit": "pixels", "area": True, "live": True})

@@ -8,6 +8,7 @@ sees objects best.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from napari_foundseg.models.protocols.objects import EmbeddingMaps, InstanceDeco
 from napari_foundseg.tasks.windows import tiling
 from napari_foundseg.tasks.windows.embeddings import embedding
 
-__all__ = ["decode_maps", "map_windows", "resized_maps", "scale_for", "seen_window"]
+__all__ = ["decode_maps", "map_windows", "resized_maps", "scale_for", "seen_window", "share_embeddings"]
 
 #: Diameter, in pixels, of objects for which the built-in models work best.
 BEST_DIAMETER = 30.0
@@ -33,6 +34,14 @@ _WHOLE = 128
 _OVERLAP = 64
 #: Pixels that are read around a window, so that resizing and smoothing have neighbours at its sides.
 _MARGIN = 2
+
+
+def share_embeddings(model: object) -> TypeGuard[EmbeddingMaps]:
+    """Tell whether maps are decoded from the embeddings of prompts.
+
+    A model that sees larger pictures for its maps than for prompts decodes better maps from those.
+    """
+    return isinstance(model, EmbeddingMaps) and model.maps_window <= model.window
 
 
 def scale_for(diameter: float | None) -> float:
@@ -203,7 +212,7 @@ def _maps(rgb: NDArray[np.uint8], model: InstanceDecoding) -> NDArray[np.float32
     fallbacks = fallbacks_of(model)
 
     def whole(_batch: int) -> NDArray[np.float32]:
-        if isinstance(model, EmbeddingMaps):
+        if share_embeddings(model):
             # The embedding may be cached, because prompts use it as well.
             return model.maps_of(embedding(model, rgb))
         return model.instance_maps(rgb)

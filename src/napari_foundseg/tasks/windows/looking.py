@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box, Mask
 from napari_foundseg.core.prompts import Prompt
-from napari_foundseg.models.protocols.objects import Candidates, Promptable
+from napari_foundseg.models.protocols.objects import Candidates, EmbeddingMaps, Promptable
 from napari_foundseg.tasks.windows import tiling
 from napari_foundseg.tasks.windows.click_threshold import click_threshold
+from napari_foundseg.tasks.windows.clicked_instance import clicked_instance
 from napari_foundseg.tasks.windows.embeddings import embedding
 from napari_foundseg.tasks.windows.looks import Look, disobeyed, middle
 from napari_foundseg.tasks.windows.shrunk import Shrunk
@@ -106,6 +107,7 @@ class Looking:
         targets = [self._first(i, prompt) for i, prompt in enumerate(prompts, 1)]
         found = self._looks(self._at_level_of_first_click(targets))
         self._centre(targets, found)
+        self._box_instances(targets, found)
         return [found[target.label] for target in targets]
 
     def wants_several(self, prompt: Prompt) -> bool:
@@ -173,6 +175,29 @@ class Looking:
                 if look.is_as_whole(looks[0]) and look.masks[0].predicted_iou > looks[0].masks[0].predicted_iou:
                     looks[0] = look
 
+    def _box_instances(self, targets: Sequence[_Target], found: Mapping[int, list[Look]]) -> None:
+        """Decode clicks again in the box of the instance under them, if the model's decoder sees one."""
+        boxed = []
+        for target in targets:
+            if self._quick and isinstance(self._model, EmbeddingMaps) and target.starts_with_a_click:
+                levels = {min(0, self._coarsest), *(look.level for look in found[target.label])}
+                windows = [self._window_of(replace(target, level=n)) for n in sorted(levels) if n <= self._coarsest]
+                box = clicked_instance(self._image, target.index, windows, target.prompt, self._model)
+                if box is not None:
+                    several = len(target.prompt.points) > 1
+                    prompt = replace(target.prompt, box=box) if several else Prompt(box=box)
+                    level = tiling.box_level(box, self._shape, self._model.window)
+                    boxed.append(self._holding(replace(target, prompt=prompt), level))
+        clicks = {target.label: target.prompt for target in targets}
+        for place, group in self._by_window(boxed).items():
+            self._poll(1)
+            for target, look in zip(group, self._decoded(place, group), strict=True):
+                looks = found[target.label]
+                look = replace(look, disobeyed=disobeyed(look.masks[0], clicks[target.label]))
+                if look.is_of_instance(looks[0]):
+                    several = self.wants_several(clicks[target.label])
+                    looks.insert(0, look.with_others(looks[0]) if several else look)
+
     def _further(self, target: _Target, look: Look, taken: bool) -> list[int]:
         """Return the levels at which to decode a prompt again."""
         if not self._tile or not (look.cut or target.by_clicks):
@@ -195,12 +220,15 @@ class Looking:
     def _window(self, extent: tuple[float, float, float, float], side: int) -> Box | None:
         return tiling.surrounding(extent, self._shape, side)
 
+    def _window_of(self, target: _Target) -> Box:
+        """Return the window of a target at its level; the whole slice if no smaller one holds the prompt."""
+        box = self._window(target.extent, tiling.side(self._model.window, target.level))
+        return box or (0, 0, self._shape[0] - 1, self._shape[1] - 1)
+
     def _by_window(self, targets: Sequence[_Target]) -> dict[_Place, list[_Target]]:
-        whole = (0, 0, self._shape[0] - 1, self._shape[1] - 1)
         groups: dict[_Place, list[_Target]] = defaultdict(list)
         for target in targets:
-            box = self._window(target.extent, tiling.side(self._model.window, target.level))
-            groups[target.index, box or whole, target.level].append(target)
+            groups[target.index, self._window_of(target), target.level].append(target)
         return groups
 
     def _decoded(self, place: _Place, targets: Sequence[_Target]) -> list[Look]:

@@ -10,7 +10,7 @@ The constants were chosen on `train`, on drawn discs and on drawn cells with a n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -35,6 +35,12 @@ CLEAR = 0.88
 ENLARGED = 0.03
 #: Predicted IoU that a mask loses for each octave between its level and the one at which it fills a third of a window.
 OCTAVE = 0.04
+#: Predicted IoU by which another mask must exceed that of the box of the decoder's instance under a click.
+INSTANCE = 0.05
+#: IoU with a larger instance below which a mask may be one of several objects in it.
+JOINED = 0.6
+#: Least IoU of two masks of which only one is offered.
+ALIKE = 0.9
 #: Steps along the longer side of a mask in the search for its middle.
 _STEPS = 128
 
@@ -105,6 +111,21 @@ class Look:
     def is_as_whole(self, other: Look) -> bool:
         """Tell whether the best mask is no worse than another's: neither newly cut nor disobeying more clicks."""
         return self._rank() >= other._rank() and not self.is_picture
+
+    def is_of_instance(self, other: Look) -> bool:
+        """Tell whether to take the mask of an instance's box instead of another look's at the same clicks.
+
+        The decoder may join two objects, so an instance that is much more than the other mask must be trusted more.
+        """
+        mine, theirs = self.masks[0], other.masks[0]
+        joins = mine.area > theirs.area and iou(mine, theirs) < JOINED
+        least = theirs.predicted_iou + (JUMP if joins else -INSTANCE)
+        return self.is_as_whole(other) and mine.predicted_iou > least
+
+    def with_others(self, other: Look) -> Look:
+        """Return this look with the masks of another as further candidates, if they differ."""
+        best = self.masks[0]
+        return replace(self, masks=[best, *(mask for mask in other.masks if iou(mask, best) < ALIKE)])
 
     def _rank(self) -> tuple[bool, int]:
         return not self.cut, self.level if self.cut else -self.disobeyed

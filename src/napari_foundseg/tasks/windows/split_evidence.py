@@ -20,10 +20,9 @@ from napari_foundseg.core.labels import plane_view
 from napari_foundseg.core.masks import Box
 from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.models.catalog import row
-from napari_foundseg.models.protocols.objects import EmbeddingMaps
 from napari_foundseg.tasks.windows import tiling
 from napari_foundseg.tasks.windows.embeddings import embedding
-from napari_foundseg.tasks.windows.instance_maps import SCALES, decode_maps, resized_maps
+from napari_foundseg.tasks.windows.instance_maps import SCALES, decode_maps, resized_maps, share_embeddings
 
 __all__ = ["brightness", "split_evidence"]
 
@@ -136,7 +135,7 @@ class _Look:
     def borders(self, parts: int, poll: Callable[[], None]) -> NDArray[Any]:
         """Return the boundary distance of the decoder at each pixel."""
         model = self._model
-        if isinstance(model, EmbeddingMaps):
+        if share_embeddings(model):
             window = self._window()
             return self._cut(model.maps_of(embedding(model, self._image.rgb(self._index, window)))[2], window)
         diameter = float(np.sqrt(4 / np.pi * np.count_nonzero(self._own) / parts))

@@ -42,7 +42,7 @@ _SIFTED = 0.5
 
 
 class TinyModel(SamModel):
-    """A SAM that also implements `InstanceDecoding` and `FeatureExtractor`."""
+    """A SAM that also implements `InstanceDecoding`, `EmbeddingMaps` and `FeatureExtractor`."""
 
     def __init__(self, sam: Sam, instance_decoder: nn.Module, name: str, key: str) -> None:
         super().__init__(sam, name, key)
@@ -108,6 +108,16 @@ class TinyModel(SamModel):
             picture = functional.pad(picture, (0, -small[1] % 32, 0, -small[0] % 32))
             maps = self.instance_decoder(self.sam.image_encoder(picture)).sigmoid()
             maps = _resized(maps[..., : small[0], : small[1]], size)
+        return np.asarray(maps[0].float().cpu().numpy(), np.float32)
+
+    def maps_of(self, embedding: SamEmbedding) -> NDArray[np.float32]:
+        """Decode the instance maps of an encoded picture, (3, M, N)."""
+        import torch
+
+        height, width = embedding.input_size
+        with torch.inference_mode():
+            maps = self.instance_decoder(embedding.features).sigmoid()
+            maps = _resized(maps[..., :height, :width], embedding.original_size)
         return np.asarray(maps[0].float().cpu().numpy(), np.float32)
 
 
