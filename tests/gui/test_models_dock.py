@@ -307,15 +307,15 @@ def test_nothing_is_cut_at_the_widths_of_docks(qtbot: Any, dock: ModelsWidget, w
     dock.table.choose("sam-vit-b")
     page = dock.widget()
     qtbot.waitUntil(lambda: page.width() <= width)
-    for button in (
-        dock.buttons.download,
-        dock.buttons.use,
-        dock.buttons.time,
-        dock.buttons.verify,
-        dock.buttons.folder,
-    ):
-        assert button.width() >= button.fontMetrics().horizontalAdvance(button.text())
-        assert button.mapTo(page, QPoint(button.width(), 0)).x() <= page.width()
+    of = dock.buttons
+
+    def check() -> None:
+        for button in (of.download, of.use, of.time, of.verify, of.folder):
+            assert button.width() >= button.fontMetrics().horizontalAdvance(button.text())
+            assert button.mapTo(page, QPoint(button.width(), 0)).x() <= page.width()
+
+    # Buttons take their places after the first look at the models, whose states are their texts.
+    qtbot.waitUntil(check)
 
 
 def _small_model(tmp_path: Path, server: WebServer) -> bytes:
