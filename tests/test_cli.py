@@ -82,7 +82,7 @@ def test_help_shows_every_setting() -> None:
 
 def test_help_says_no_default_where_it_is_empty() -> None:
     text = call("run", "find_similar", "--help").stdout
-    assert "Default: 0.2." in text
+    assert "Default: 0.15." in text
     assert "Default: ." not in text
 
 

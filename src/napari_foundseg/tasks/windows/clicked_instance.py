@@ -95,7 +95,8 @@ def _instances(model: EmbeddingMaps, encoded: Embedding) -> NDArray[Any]:
     """Return the instances of a window, with at most as many pixels as the model sees."""
     maps = model.maps_of(encoded)
     step = max(1, round(max(maps.shape[1:]) / model.window))
-    return instances(maps[:, step // 2 :: step, step // 2 :: step], **_thresholds(model.name))
+    rows, columns = (slice(min(step // 2, n - 1), None, step) for n in maps.shape[1:])
+    return instances(maps[:, rows, columns], **_thresholds(model.name))
 
 
 @cache

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_foundseg.core.errors import CheckpointError, FoundsegError
 from napari_foundseg.core.result import Segmentation
-from napari_foundseg.models.catalog import row
+from napari_foundseg.models.catalog import catalog, row
 from napari_foundseg.models.store import addresses, check_here
 from napari_foundseg.tasks import Inputs, Settings, Task
 from napari_foundseg.tasks.notes import notes_of, what_was_chosen
@@ -325,6 +325,9 @@ class TaskForm(Dock):
         self._layout.addWidget(self.messages[message])
 
     def _change_model(self) -> None:
+        if self.model.currentData() not in catalog():
+            # It was removed just now; the list is read again once that is noticed.
+            return
         if str(self.model.currentData()) != self.offer.name:
             self.offer.withdraw()
         if self._offer_methods():
