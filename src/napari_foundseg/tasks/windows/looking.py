@@ -177,9 +177,11 @@ class Looking:
 
     def _box_instances(self, targets: Sequence[_Target], found: Mapping[int, list[Look]]) -> None:
         """Decode clicks again in the box of the instance under them, if the model's decoder sees one."""
+        if not self._quick or not isinstance(self._model, EmbeddingMaps):
+            return
         boxed = []
         for target in targets:
-            if self._quick and isinstance(self._model, EmbeddingMaps) and target.starts_with_a_click:
+            if target.starts_with_a_click:
                 levels = {min(0, self._coarsest), *(look.level for look in found[target.label])}
                 windows = [self._window_of(replace(target, level=n)) for n in sorted(levels) if n <= self._coarsest]
                 box = clicked_instance(self._image, target.index, windows, target.prompt, self._model)
@@ -195,8 +197,8 @@ class Looking:
                 looks = found[target.label]
                 look = replace(look, disobeyed=disobeyed(look.masks[0], clicks[target.label]))
                 if look.is_of_instance(looks[0]):
-                    several = self.wants_several(clicks[target.label])
-                    looks.insert(0, look.with_others(looks[0]) if several else look)
+                    offered = self.wants_several(clicks[target.label])
+                    looks.insert(0, look.with_others(looks[0]) if offered else look)
 
     def _further(self, target: _Target, look: Look, taken: bool) -> list[int]:
         """Return the levels at which to decode a prompt again."""

@@ -137,6 +137,8 @@ class RecoveryRow(QWidget):
 
     def release(self) -> None:
         """Disconnect from the viewer and its layers, so that another form can make the offer."""
+        # A later search would make the offer again.
+        self._soon.stop()
         self._latest.number += 1
         self._viewer.layers.events.removed.disconnect(self)
         self.close_preview()
